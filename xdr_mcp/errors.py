@@ -1,0 +1,118 @@
+"""What can go wrong, sorted by what the caller should do about it.
+
+XdrMcpError
+├── SettingsError             an operator fixes a setting
+├── QueryError                the asker fixes the query; it knows which part
+├── SourceError               the vendor's side
+│   ├── AuthenticationError   an operator fixes the credential or its permissions
+│   ├── Unavailable           retry later; ``retry_after`` says when, if the vendor did
+│   ├── RequestRejected       the vendor refuses this request as it is (400, 422)
+│   ├── NotFound              no such object at the vendor
+│   ├── BadResponse           the answer is not what the API promises: not JSON, too large, cut short
+│   └── WindowTooLarge        ask for a shorter interval
+├── StoreError                the database
+│   ├── StoreUnusable         an operator acts: corrupt, read-only, full disk, too new a schema
+│   └── LeaseLost             another process polls now; stop and follow it
+└── SinkError                 a destination failed; try again later
+    └── ChangeRefused         the destination will never take this change
+
+Every message names the cause and the remedy. None contains a secret.
+"""
+
+from __future__ import annotations
+
+
+class XdrMcpError(Exception):
+    """Something went wrong in xdr-mcp."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").partition("\n")[0])
+
+
+class SettingsError(XdrMcpError):
+    """A setting is missing or wrong."""
+
+
+class QueryError(XdrMcpError):
+    """A query that cannot be understood.
+
+    Attributes:
+        query: the text as it was asked.
+        start, end: the half-open range of ``query`` that is at fault, in characters.
+        reason: what is wrong with that part.
+        example: the query corrected, or the closest thing that works.
+    """
+
+    def __init__(self, query: str, start: int, end: int, reason: str, example: str = "") -> None:
+        self.query = query
+        self.start = max(0, min(start, len(query)))
+        self.end = max(self.start, min(end, len(query)))
+        self.reason = reason
+        self.example = example
+        super().__init__(self.render())
+
+    def render(self) -> str:
+        """The query, a line that marks the part at fault, the reason, and an example that works."""
+        line = self.query.replace("\n", " ").replace("\r", " ").replace("\t", " ")
+        marker = " " * self.start + "^" * max(1, self.end - self.start)
+        text = f"{self.reason}\n  {line}\n  {marker}"
+        return f"{text}\nFor example: {self.example}" if self.example else text
+
+
+class SourceError(XdrMcpError):
+    """The vendor's API did not do what was asked."""
+
+    def __init__(self, message: str | None = None, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class AuthenticationError(SourceError):
+    """The vendor refused the credential."""
+
+
+class Unavailable(SourceError):
+    """The vendor cannot be reached, is overloaded, or asks to wait."""
+
+    def __init__(
+        self, message: str | None = None, *, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, status=status)
+        self.retry_after = retry_after
+        """Seconds the vendor asks to wait, already bounded; None when it did not say."""
+
+
+class RequestRejected(SourceError):
+    """The vendor refused the request as it is."""
+
+
+class NotFound(SourceError):
+    """The vendor has no such object."""
+
+
+class BadResponse(SourceError):
+    """The vendor's answer is not what its API promises."""
+
+
+class WindowTooLarge(SourceError):
+    """More alerts lie in this interval than the vendor's API can page through."""
+
+
+class StoreError(XdrMcpError):
+    """The store could not do what was asked."""
+
+
+class StoreUnusable(StoreError):
+    """The store cannot be used until an operator acts."""
+
+
+class LeaseLost(StoreError):
+    """Another process holds the polling lease now."""
+
+
+class SinkError(XdrMcpError):
+    """A destination could not take a batch; it will be offered again."""
+
+
+class ChangeRefused(SinkError):
+    """A destination will never take this change."""

@@ -1,0 +1,343 @@
+"""The seams. Read this first.
+
+    source ──Page──▶ poller ──save──▶ STORE ──changes──▶ delivery ──▶ sinks       (durable: remembers its position)
+                                        │  └──changes──▶ MCP notifications        (live: starts at now)
+                                        └──find/get──▶ tools, resources, console
+
+Each interface lists what an implementation owes: order, whether repeats are allowed, what is raised. One behavioural
+suite per seam runs over every implementation (``tests/contracts/``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+from msgspec import Struct
+from pydantic import BaseModel
+
+from xdr_mcp.alert import Alert, Change
+from xdr_mcp.query import Query
+
+Clock = Callable[[], datetime]
+"""Says what time it is; always aware. Injected wherever time is read, so that tests own it."""
+
+
+def utc_now() -> datetime:
+    """The clock of this machine."""
+    return datetime.now(UTC)
+
+
+# ---------------------------------------------------------------- what a source yields
+
+
+class Window(Struct, frozen=True):
+    """A closed interval of the vendor's *updated* time: both ends belong to it. ``start <= end``."""
+
+    start: datetime
+    end: datetime
+
+    @property
+    def length(self) -> timedelta:
+        """How long it is."""
+        return self.end - self.start
+
+
+class Record(Struct, frozen=True):
+    """One alert as it arrived: normalised, with the vendor's record as the bytes it came in."""
+
+    alert: Alert
+    raw: bytes
+
+    def digest(self) -> bytes:
+        """16 bytes that differ when the record's content does; key order and white space do not count."""
+        try:
+            canonical = msgspec.json.encode(msgspec.json.decode(self.raw), order="sorted")
+        except (msgspec.MsgspecError, RecursionError, ValueError):
+            canonical = self.raw
+        return blake2b(canonical, digest_size=16).digest()
+
+
+class Quarantined(Struct, frozen=True):
+    """A record that could not be taken: kept with its bytes, and told, while the rest of its page goes on."""
+
+    raw: bytes
+    reason: str
+
+
+class Page(Struct, frozen=True):
+    """What one answer of the vendor held. Records may repeat, within a page and between pages."""
+
+    records: tuple[Record, ...]
+    fetched: datetime
+    quarantined: tuple[Quarantined, ...] = ()
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What a vendor's API allows and how it behaves; the house keeps to it."""
+
+    page_size: int = 100
+    """Most alerts one request may ask for."""
+    per_minute: int = 60
+    """Requests a minute."""
+    per_day: int | None = None
+    """Requests a day, where the vendor counts them."""
+    hold_back: timedelta = timedelta(0)
+    """A window is only called covered up to this long before now: the vendor's own indexing delay."""
+    longest_window: timedelta | None = None
+    """Longest interval one request may span; None where there is no limit."""
+
+
+class Source(Protocol):
+    """One vendor tenant. Made by its ``SourceType``; used by one task at a time."""
+
+    name: str
+    limits: Limits
+
+    def pages(self, window: Window, *, live: bool) -> AsyncIterator[Page]:
+        """Every alert whose updated time lies in ``window``, as it is while being read, in any order.
+
+        May yield alerts outside the window and may yield one more than once. It must not skip one because others moved
+        while it was paging. With ``live`` the window ends at now: leave the upper bound open and yield what is newer too.
+        When the iterator ends without an error, the window was read whole.
+
+        Raises:
+            WindowTooLarge: the vendor cannot page through that many; the caller halves the window.
+            SourceError: any other failure; nothing is to be called covered.
+        """
+        ...
+
+    async def check(self) -> str:
+        """Make the cheapest authenticated call and say what was reached, in one line.
+
+        Raises:
+            SourceError: what is wrong and what to do about it.
+        """
+        ...
+
+    def vendor_now(self) -> datetime:
+        """The vendor's clock as its last answer told it (HTTP ``Date``); ours when it never did."""
+        ...
+
+
+class Memory(Protocol):
+    """What a source may remember between runs (a probed capability, a token's expiry, a daily budget). Never a secret."""
+
+    async def recall(self, key: str) -> str | None:
+        """The value last remembered under ``key``."""
+        ...
+
+    async def remember(self, key: str, value: str) -> None:
+        """Keep ``value`` under ``key``."""
+        ...
+
+
+class SourceType(Protocol):
+    """What a vendor's module registers under the entry point group ``xdr_mcp.sources``."""
+
+    Options: ClassVar[type[BaseModel]]
+    """Its settings: read from ``XDR_<NAME>_<FIELD>`` in the environment or ``[sources.<name>]`` in xdr-mcp.toml."""
+
+    @classmethod
+    def open(cls, name: str, options: Any, memory: Memory) -> AbstractAsyncContextManager[Source]:
+        """Connect lazily: entering makes no request.
+
+        Raises:
+            SettingsError: an option is missing or contradicts another.
+        """
+        ...
+
+
+# ---------------------------------------------------------------- what the store keeps
+
+
+class Lease(Struct, frozen=True):
+    """The right to poll one source. ``token`` grows with every change of holder and fences the one before."""
+
+    name: str
+    holder: str
+    token: int
+    expires: datetime
+
+
+class Saved(Struct, frozen=True, kw_only=True):
+    """What one save did."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    outdated: int = 0
+    """Older than what is stored: a late copy of a version that was already overtaken."""
+    quarantined: int = 0
+    last_seq: int = 0
+
+
+class Health(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How polling of one source goes, as last written by whoever polls it."""
+
+    state: str = "starting"
+    """``starting``, ``ok``, ``failing``, ``development`` (dummy credential) or ``disabled``."""
+    last_attempt: datetime | None = None
+    last_success: datetime | None = None
+    last_error: str = ""
+    last_error_at: datetime | None = None
+    failures: int = 0
+    """Failed polls in a row."""
+    next_attempt: datetime | None = None
+    clock_skew: float = 0.0
+    """Seconds the vendor's clock is ahead of ours."""
+
+
+class SourceState(Struct, frozen=True, kw_only=True):
+    """All that the store knows about one source."""
+
+    source: str
+    health: Health = Health()
+    coverage: tuple[Window, ...] = ()
+    """Closed intervals of updated time that were read whole, merged, ascending."""
+    lag_p50: float | None = None
+    lag_p99: float | None = None
+    lag_p999: float | None = None
+    """Seconds from the vendor's updated time to our saving it, over recent first sights of a version; None before any."""
+    alerts: int = 0
+    quarantined: int = 0
+    lease: Lease | None = None
+    """Who polls it now; None when nobody does or the lease has run out."""
+
+
+class Position(Struct, frozen=True, array_like=True):
+    """A place in a newest-first listing: the alert last given out."""
+
+    created: datetime
+    key: int
+
+
+class Found(Struct, frozen=True):
+    """One page of a listing, newest first by created time."""
+
+    alerts: tuple[Alert, ...]
+    next: Position | None
+    """Where the next page begins; None when this was the last."""
+
+
+class DeadLetter(Struct, frozen=True, kw_only=True):
+    """A change that a sink refused for good."""
+
+    sink: str
+    seq: int
+    reason: str
+    at: datetime
+
+
+class Store(Protocol):
+    """The one place of truth. Safe for several processes; every method may be called from any task of one event loop.
+
+    Raises (any method):
+        StoreUnusable: an operator must act; the message says how.
+    """
+
+    # -- the poller's side: everything here is fenced by the lease
+
+    async def acquire(self, name: str, holder: str, ttl: timedelta) -> Lease | None:
+        """Take or renew the lease; None while somebody else holds it. A holder that renews keeps its token."""
+        ...
+
+    async def release(self, lease: Lease) -> None:
+        """Give the lease up, so that another may take it at once. Harmless when it is lost already."""
+        ...
+
+    async def save(self, source: str, page: Page, lease: Lease) -> Saved:
+        """Store a page in one transaction: alerts, revisions, changes, entities, text, lag.
+
+        A version (alert id, updated time, content) that was stored before is not told again; one older than the
+        stored head never replaces it. All or nothing.
+
+        Raises:
+            LeaseLost: ``lease`` was overtaken; nothing was written.
+        """
+        ...
+
+    async def cover(self, source: str, window: Window, lease: Lease) -> None:
+        """Record that ``window`` was read whole. Raises LeaseLost."""
+        ...
+
+    async def report(self, source: str, health: Health, lease: Lease | None) -> None:
+        """Keep how polling goes, for every process to see. With a lease, raises LeaseLost."""
+        ...
+
+    def memory(self, source: str) -> Memory:
+        """A source's own small memory."""
+        ...
+
+    # -- the asker's side
+
+    async def get(self, alert_id: str) -> Change | None:
+        """The newest revision of one alert, with its raw record; None when it is not known."""
+        ...
+
+    async def find(self, query: Query, limit: int, after: Position | None = None) -> Found:
+        """Alerts that match, newest created first. Agrees with ``query.matches`` on every alert."""
+        ...
+
+    async def count(self, query: Query) -> int:
+        """How many alerts match, over the whole store."""
+        ...
+
+    async def states(self) -> tuple[SourceState, ...]:
+        """What is known about every source ever seen, by name."""
+        ...
+
+    # -- the followers' side
+
+    async def changes(self, after: int, limit: int) -> tuple[Change, ...]:
+        """Changes with ``seq > after``, ascending, none skipped. A change of a lower seq never appears later."""
+        ...
+
+    async def last_seq(self) -> int:
+        """The newest change's seq; 0 in an empty store."""
+        ...
+
+    async def wait(self, after: int, timeout: float) -> bool:
+        """Sleep until a change with ``seq > after`` exists, in whatever process it was saved; False on time-out (seconds).
+
+        Another process's change is noticed within a second.
+        """
+        ...
+
+    # -- durable readers (sinks)
+
+    async def position(self, sink: str) -> int:
+        """Seq of the last change the sink has taken; 0 for a new sink."""
+        ...
+
+    async def move(self, sink: str, seq: int) -> None:
+        """The sink has taken everything up to ``seq``. Never moves back."""
+        ...
+
+    async def bury(self, letter: DeadLetter) -> None:
+        """Set a change aside that the sink refuses for good."""
+        ...
+
+    async def dead_letters(self, limit: int = 100) -> tuple[DeadLetter, ...]:
+        """Changes set aside, newest first."""
+        ...
+
+
+class Sink(Protocol):
+    """A durable destination of changes, fed in order, each at least once."""
+
+    name: str
+
+    async def send(self, changes: Sequence[Change]) -> None:
+        """Take a batch, durably. A change that was sent before is recognised and does no harm.
+
+        Raises:
+            ChangeRefused: the *first* change of the batch can never be taken. (The caller sends one by one to find it.)
+            SinkError: try the same batch again later.
+        """
+        ...
+
