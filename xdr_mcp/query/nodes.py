@@ -1,12 +1,8 @@
-"""The filter language: what an analyst types, parsed once, evaluated in memory (``matches``) or by a store.
-
-Text is folded here and nowhere else, because LIKE, ILIKE and fnmatch disagree about case, accents, ``?``, ``[``, ``%`` and
-``_``. A store keeps folded values and folded words, so both ways of evaluating a query see the same characters.
-"""
+"""A parsed query: a tree of small frozen nodes, evaluated in memory (``matches``) or turned into SQL by a store."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime  # noqa: TC003 (msgspec reads annotations at run time)
 from enum import StrEnum
 from typing import TypeAlias
 

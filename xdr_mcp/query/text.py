@@ -1,0 +1,137 @@
+"""What of an alert can be searched, as text that every engine sees alike.
+
+Text is folded here, in Python, once: when an alert is stored and when a query is parsed. What comes out holds no control
+character, no lone surrogate and no combining mark, so a store compares it by code point and needs no collation.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from xdr_mcp.alert import Alert, Entity, EntityKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VALUE_LIMIT = 4_096
+"""A keyword value is cut after this many folded characters; so is the value a query asks for."""
+WORD_LIMIT = 256
+"""A word is cut after this many characters: FTS5 and tsvector cut or refuse longer ones, each in its own way."""
+TEXT_LIMIT = 32_000
+"""A text column is cut after this many folded characters: at most 16,000 words, as many as a tsvector can place."""
+
+_WORD = re.compile(r"[^\W_]+")
+_ASCII_CONTROLS = dict.fromkeys((*range(32), 127), " ")
+_HANGUL_FILLERS = frozenset("\u115f\u1160")
+_ATTACK_TECHNIQUE = re.compile(r"(t\d{4})\.\d{3}")
+
+
+def fold(text: str) -> str:
+    r"""``text`` for comparing: without case, accents, compatibility forms, invisible characters and repeated blanks.
+
+    ``Café\u200b  ﬁle`` becomes ``cafe file``. Folding what is folded changes nothing. Controls (NUL too) count as blanks, a
+    lone surrogate becomes U+FFFD. Takes time in proportion to the length; cutting is left to who keeps the text.
+    """
+    if text.isascii():
+        return " ".join(text.lower().translate(_ASCII_CONTROLS).split())
+    while True:
+        folded = " ".join("".join(map(_plain, unicodedata.normalize("NFKD", text).casefold())).split())
+        if folded == text:
+            return folded
+        text = folded
+
+
+@lru_cache(maxsize=4_096)
+def _plain(character: str) -> str:
+    """What a character counts as: itself, a blank, U+FFFD, or nothing where it only changes or hides its neighbours."""
+    category = unicodedata.category(character)
+    if category == "Cc" or category[0] == "Z":
+        return " "
+    if category == "Cs":
+        return "\ufffd"
+    if category[0] == "M" or category == "Cf" or character in _HANGUL_FILLERS:
+        return ""
+    return character
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of a text, folded: runs of letters and numbers of any script; all else separates.
+
+    Joined with blanks they are read back as the same words by a tokenizer that separates at every ASCII character that is
+    no letter or digit, and keeps all others (FTS5's ``ascii``).
+    """
+    return tuple(word[:WORD_LIMIT] for word in _WORD.findall(fold(text)))
+
+
+def value_of(text: str) -> str:
+    """A keyword value as it is stored and asked for: folded and cut; empty when nothing is left of it."""
+    return fold(text)[:VALUE_LIMIT].rstrip()
+
+
+def texts_of(alert: Alert) -> tuple[tuple[str, str], ...]:
+    """(column, words joined with single blanks) for the columns ``title``, ``description`` and ``other``, in this order.
+
+    ``other`` holds what free text is expected to find besides: ids, rule, product, assignee, ATT&CK, labels, entities.
+    """
+    return (
+        ("title", _column(alert.title)),
+        ("description", _column(alert.description)),
+        ("other", _column("\n".join(dict.fromkeys(_other(alert))))),
+    )
+
+
+def _column(text: str) -> str:
+    return " ".join(words_of(fold(text)[:TEXT_LIMIT]))
+
+
+def _other(alert: Alert) -> Iterator[str]:
+    yield from (alert.vendor_id, alert.rule_name, alert.rule_id, alert.category, alert.product, alert.vendor)
+    yield alert.assignee
+    for attack in alert.attacks:
+        yield from filter(None, (attack.technique, attack.technique_name, attack.tactic, attack.tactic_name))
+    yield from alert.labels
+    for entity in alert.entities:
+        yield entity.value
+
+
+def terms_of(alert: Alert) -> tuple[tuple[str, str], ...]:
+    r"""(field, folded value) for every keyword field of the alert, each pair once; a value that folds to nothing is left out.
+
+    Some values are given in more than one form, because people ask for either: a sub-technique also as its technique, a
+    path also as its last part, ``CORP\alice`` and ``alice@corp`` also as ``alice``, a host's full name also as its first
+    label, an alert id also without its source. Every entity also counts as an ``entity``.
+    """
+    return tuple(dict.fromkeys((field, value) for field, text in _terms(alert) if (value := value_of(text))))
+
+
+def _terms(alert: Alert) -> Iterator[tuple[str, str]]:
+    yield from (("source", alert.source), ("id", alert.id), ("id", alert.vendor_id))
+    yield from (("product", alert.product), ("vendor", alert.vendor), ("tenant", alert.tenant))
+    yield from (("category", alert.category), ("rule", alert.rule_id), ("rule", alert.rule_name))
+    yield ("assignee", alert.assignee)
+    for label in alert.labels:
+        yield ("label", label)
+    for attack in alert.attacks:
+        yield from (("tactic", attack.tactic or ""), ("tactic", attack.tactic_name or ""))
+        yield from (("technique", attack.technique or ""), ("technique", attack.technique_name or ""))
+        if parent := _ATTACK_TECHNIQUE.fullmatch(fold(attack.technique or "")):
+            yield ("technique", parent[1])
+    for entity in alert.entities:
+        for form in _forms(entity):
+            yield (entity.kind.value, form)
+            yield ("entity", form)
+
+
+def _forms(entity: Entity) -> Iterator[str]:
+    """An entity's value, then the shorter form that people also call it by."""
+    value = entity.value.strip()
+    yield value
+    if entity.kind in {EntityKind.FILE, EntityKind.PROCESS}:
+        yield re.split(r"[\\/]", value)[-1]
+    elif entity.kind is EntityKind.USER:
+        yield value.rpartition("\\")[2].partition("@")[0]
+    elif entity.kind is EntityKind.HOST and not re.fullmatch(r"[0-9.]*|.*:.*", value, re.DOTALL):
+        yield value.partition(".")[0]
