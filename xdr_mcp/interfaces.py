@@ -97,6 +97,8 @@ class Source(Protocol):
 
     name: str
     limits: Limits
+    idle_reason: str
+    """Why this source makes no calls at all (a dummy credential for development); empty when it works normally."""
 
     def pages(self, window: Window, *, live: bool) -> AsyncIterator[Page]:
         """Every alert whose updated time lies in ``window``, as it is while being read, in any order.
