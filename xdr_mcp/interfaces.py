@@ -10,7 +10,7 @@ suite per seam runs over every implementation (``tests/contracts/``).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -100,7 +100,7 @@ class Source(Protocol):
     idle_reason: str
     """Why this source makes no calls at all (a dummy credential for development); empty when it works normally."""
 
-    def pages(self, window: Window, *, live: bool) -> AsyncIterator[Page]:
+    def pages(self, window: Window, *, live: bool) -> AsyncGenerator[Page, None]:
         """Every alert whose updated time lies in ``window``, as it is while being read, in any order.
 
         May yield alerts outside the window and may yield one more than once. It must not skip one because others moved
@@ -303,7 +303,7 @@ class Store(Protocol):
         """The newest change's seq; 0 in an empty store."""
         ...
 
-    async def wait(self, after: int, timeout: float) -> bool:
+    async def wait(self, after: int, timeout: float) -> bool:  # noqa: ASYNC109 (a time-out is an answer here)
         """Sleep until a change with ``seq > after`` exists, in whatever process it was saved; False on time-out (seconds).
 
         Another process's change is noticed within a second.
@@ -342,4 +342,3 @@ class Sink(Protocol):
             SinkError: try the same batch again later.
         """
         ...
-

@@ -1,0 +1,101 @@
+"""Store → sink: takes the changes that follow the sink's saved position, sends them, then moves it. At least once, in order.
+
+A sink that is down delays itself and nobody else. A change that a sink can never take is set aside after it was found
+by sending one at a time, and told by ``status`` and ``doctor``.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+
+import anyio
+
+from xdr_mcp.alert import Change
+from xdr_mcp.errors import ChangeRefused, LeaseLost, SinkError, StoreError
+from xdr_mcp.interfaces import Clock, DeadLetter, Lease, Sink, Store, utc_now
+from xdr_mcp.lease import TTL, run_while_held
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+LONGEST_BACKOFF = 60.0
+QUIET = 30.0
+"""Seconds to wait for a change before looking again anyway: a missed wake-up costs this, never data."""
+
+
+class Delivery:
+    """Feeds one sink, while this process holds the sink's lease."""
+
+    def __init__(self, sink: Sink, store: Store, *, holder: str, clock: Clock = utc_now) -> None:
+        self._sink = sink
+        self._store = store
+        self._holder = holder
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Deliver for ever. Nothing but cancellation ends it."""
+        failures = 0
+        while True:
+            try:
+                lease = await self._acquire()
+                if lease is not None:
+                    await run_while_held(self._store, lease, self._follow)
+                failures = 0
+            except LeaseLost as error:
+                log.warning("%s: %s", self._sink.name, error)
+            except (SinkError, StoreError) as error:
+                failures += 1
+                log.error("%s: %s (it will be offered again)", self._sink.name, error)  # noqa: TRY400
+            except Exception:
+                failures += 1
+                log.exception("%s: delivery failed unexpectedly; it goes on", self._sink.name)
+            await anyio.sleep(min(2**failures, LONGEST_BACKOFF) * random.uniform(0.5, 1.0))  # noqa: S311 (spreads load)
+
+    async def drain(self) -> int:
+        """Deliver everything up to the newest change and return how many changes that was.
+
+        Raises:
+            SinkError: the sink failed; what it took before that is remembered.
+            StoreError: the store failed, or another process delivers to this sink (LeaseLost).
+        """
+        if await self._store.position(self._sink.name) >= await self._store.last_seq():
+            return 0
+        lease = await self._acquire()
+        if lease is None:
+            raise LeaseLost(f"another process delivers to {self._sink.name} already; see `xdr-mcp status`")
+        return await run_while_held(self._store, lease, self._deliver_all)
+
+    async def _acquire(self) -> Lease | None:
+        return await self._store.acquire(f"deliver:{self._sink.name}", self._holder, TTL)
+
+    async def _follow(self) -> None:
+        while True:
+            await self._deliver_all()
+            await self._store.wait(await self._store.position(self._sink.name), QUIET)
+
+    async def _deliver_all(self) -> int:
+        position = await self._store.position(self._sink.name)
+        delivered = 0
+        while batch := await self._store.changes(position, BATCH):
+            await self._deliver(batch)
+            position = batch[-1].seq
+            await self._store.move(self._sink.name, position)
+            delivered += len(batch)
+        return delivered
+
+    async def _deliver(self, batch: Sequence[Change]) -> None:
+        try:
+            await self._sink.send(batch)
+        except ChangeRefused:
+            for change in batch:
+                await self._deliver_one(change)
+
+    async def _deliver_one(self, change: Change) -> None:
+        try:
+            await self._sink.send((change,))
+        except ChangeRefused as error:
+            log.warning("%s refuses change %d for good: %s", self._sink.name, change.seq, error)
+            letter = DeadLetter(sink=self._sink.name, seq=change.seq, reason=str(error), at=self._clock())
+            await self._store.bury(letter)

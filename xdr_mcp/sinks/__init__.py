@@ -1,0 +1,1 @@
+"""Where changes are delivered, durably and in order. The first is the archive of JSON files."""

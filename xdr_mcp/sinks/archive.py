@@ -1,0 +1,190 @@
+"""``alerts/``: one JSON file for each revision of an alert, whole or absent.
+
+A batch is written under temporary names, flushed to disk once, and only then given its names; a kill at any instant leaves
+whole files and leftovers that the next start removes. Names never contain the vendor's id as it came: ids are hostile.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import msgspec
+
+from xdr_mcp.alert import Change
+from xdr_mcp.errors import SinkError
+
+FLAT_LIMIT = 10_000
+"""Up to this many files lie directly in the folder; later ones go to ``<day>/<hour>/`` folders, by updated time (UTC)."""
+WRITING = ".writing"
+"""The folder, inside the archive's, where files lie until they are whole."""
+
+_UNSAFE = re.compile(r"[^a-z0-9_-]+")
+
+
+class Archive:
+    """The sink that writes the files. One process at a time may feed a folder (delivery's lease sees to it)."""
+
+    name = "archive"
+
+    def __init__(self, folder: Path, *, version: str, flat_limit: int = FLAT_LIMIT) -> None:
+        self._folder = folder
+        self._version = version
+        self._flat_limit = flat_limit
+        self._flat: int | None = None
+        self._encode = msgspec.json.Encoder().encode
+
+    async def send(self, changes: Sequence[Change]) -> None:
+        """Write what is not there yet.
+
+        Raises:
+            SinkError: the folder cannot be written; the message names the remedy.
+        """
+        await anyio.to_thread.run_sync(self._write, tuple(changes))
+
+    def _write(self, changes: tuple[Change, ...]) -> None:
+        try:
+            if self._flat is None:
+                self._flat = self._prepare()
+            self._write_batch({self._path(change): change for change in changes})
+        except OSError as error:
+            self._flat = None
+            raise SinkError(
+                f"cannot write alerts to {self._folder}: {error.strerror or error}; "
+                "free disk space, or point XDR_ALERTS_DIR at a folder that can be written"
+            ) from error
+
+    def _prepare(self) -> int:
+        """Make the folder, remove what a killed writer left, and count the files that lie flat."""
+        writing = self._folder / WRITING
+        writing.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for leftover in writing.iterdir():
+            leftover.unlink(missing_ok=True)
+        with os.scandir(self._folder) as entries:
+            return sum(entry.name.startswith("alert_") for entry in entries)
+
+    def _path(self, change: Change) -> Path:
+        """Where this revision's file is, or is to be: flat while there is room, else in its hour's folder."""
+        flat = self._folder / file_name(change)
+        hour = self._folder / f"{change.alert.updated.astimezone(UTC):%Y-%m-%d/%H}" / flat.name
+        if flat.exists() or hour.exists():
+            return flat if flat.exists() else hour
+        return flat if (self._flat or 0) < self._flat_limit else hour
+
+    def _write_batch(self, files: dict[Path, Change]) -> None:
+        written: list[tuple[Path, Path]] = []
+        try:
+            for number, (path, change) in enumerate(files.items()):
+                if not path.exists():
+                    _make_folder(path.parent)
+                    temporary = self._folder / WRITING / f"{os.getpid()}-{number}"
+                    written.append((temporary, path))
+                    _write_new(temporary, self._content(change))
+            _flush(temporary for temporary, _ in written)
+            while written:
+                temporary, path = written[-1]
+                temporary.rename(path)
+                written.pop()
+                self._flat = (self._flat or 0) + (path.parent == self._folder)
+        finally:
+            for temporary, _ in written:
+                temporary.unlink(missing_ok=True)
+        _flush_folders({path.parent for path in files})
+
+    def _content(self, change: Change) -> bytes:
+        """Three members, a line each; the vendor's record stands as the bytes it came in."""
+        provenance: dict[str, Any] = {
+            "source": change.alert.source,
+            "revision": change.revision,
+            "change": change.kind,
+            "seq": change.seq,
+            "fetched_at": change.fetched,
+            "saved_at": change.saved,
+            "written_by": f"xdr-mcp {self._version}",
+        }
+        return b'{"provenance":%b,\n"alert":%b,\n"raw":%b}\n' % (
+            self._encode(provenance),
+            self._encode(change.alert),
+            change.raw,
+        )
+
+
+def file_name(change: Change) -> str:
+    """``alert_{id}_{timestamp}.json``: the id as a safe slug and a hash, the time the vendor updated it, UTC.
+
+    A second revision with the vendor's time unchanged must not meet the first: from the second on, ``-r2`` follows.
+    """
+    alert = change.alert
+    slug = _UNSAFE.sub("-", alert.vendor_id.lower())[:48].strip("-")
+    digest = blake2b(alert.id.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    revision = "" if change.revision == 1 else f"-r{change.revision}"
+    return f"alert_{slug or 'id'}-{digest}_{_stamp(alert.updated)}{revision}.json"
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, and flush each folder that now names a new one."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _flush_folders({folder.parent})
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123 (a descriptor, for the mode bits)
+        view = memoryview(content)
+        while view:
+            view = view[file.write(view) :]
+
+
+def _flush(paths: Iterable[Path]) -> None:
+    """Bring the files' content to the disk: one call for the whole file system where the kernel has it, else file by file."""
+    paths = tuple(paths)
+    sync_file_system = _syncfs() if len(paths) > 1 else None
+    if sync_file_system is not None:
+        _with_descriptor(paths[0], sync_file_system)
+        return
+    for path in paths:
+        _with_descriptor(path, os.fsync)
+
+
+def _flush_folders(folders: set[Path]) -> None:
+    if sys.platform != "win32":  # a folder cannot be opened there, and NTFS journals names itself
+        for folder in folders:
+            _with_descriptor(folder, os.fsync)
+
+
+def _with_descriptor(path: Path, act: Callable[[int], None]) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        act(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _syncfs() -> Callable[[int], None] | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    function = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if function is None:
+        return None
+
+    def sync(descriptor: int) -> None:
+        if function(descriptor) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+
+    return sync
