@@ -84,7 +84,9 @@ class Piece(Struct, frozen=True):
     live: bool
 
 
-def due(covered: tuple[Window, ...], origin: datetime, now: datetime, look_back: timedelta, longest: timedelta) -> list[Piece]:
+def due(
+    covered: tuple[Window, ...], origin: datetime, now: datetime, look_back: timedelta, longest: timedelta
+) -> list[Piece]:
     """The windows to read, newest first: every hole in ``covered`` between ``origin`` and ``now``, and always the last stretch.
 
     A hole that follows something covered starts ``look_back`` earlier, for what was indexed late.
@@ -127,6 +129,7 @@ class Poller:
         self._clock = clock
         self._progress = progress
         self._health = Health()
+        self._wait = pace.interval.total_seconds()
 
     @property
     def _lease_name(self) -> str:
@@ -187,38 +190,37 @@ class Poller:
 
     async def _poll_on(self, lease: Lease) -> None:
         while True:
-            wait = self._pace.interval.total_seconds()
             try:
                 report = await self._attempt(lease)
                 log.log(logging.INFO if report.created or report.updated else logging.DEBUG, "%s", report)
             except SourceError as error:
-                wait = self._delay(error)
-                log.warning("%s: %s (attempt %d; next in %.0fs)", self._source.name, error, self._health.failures, wait)
-            await anyio.sleep(wait)
-
-    def _delay(self, error: SourceError) -> float:
-        wait = _backoff(self._pace.interval, self._health.failures - 1)
-        asked = error.retry_after if isinstance(error, Unavailable) else None
-        return max(wait, asked) if asked is not None else wait
+                failures = self._health.failures
+                log.warning("%s: %s (failure %d; next in %.0fs)", self._source.name, error, failures, self._wait)
+            await anyio.sleep(self._wait)
 
     async def _attempt(self, lease: Lease) -> PollReport:
         """Read everything due, and tell how it went, whichever way it went."""
-        attempted = self._clock()
-        self._health = structs.replace(self._health, last_attempt=attempted)
+        self._health = structs.replace(self._health, last_attempt=self._clock())
         try:
             report = await self._read_due(lease)
         except SourceError as error:
-            failures = self._health.failures + 1
-            await self._tell(
-                lease, state="failing", last_error=str(error), last_error_at=self._clock(), failures=failures
-            )
+            await self._tell_failure(error, lease)
             raise
+        self._wait = self._pace.interval.total_seconds()
         await self._tell(lease, state="ok", last_success=self._clock(), failures=0)
         return report
 
+    async def _tell_failure(self, error: SourceError, lease: Lease) -> None:
+        failures = self._health.failures + 1
+        self._wait = _backoff(self._pace.interval, failures - 1)
+        if isinstance(error, Unavailable) and error.retry_after is not None:
+            self._wait = max(self._wait, error.retry_after)
+        await self._tell(lease, state="failing", last_error=str(error), last_error_at=self._clock(), failures=failures)
+
     async def _tell(self, lease: Lease, **news: object) -> None:
         skew = (self._source.vendor_now() - self._clock()).total_seconds()
-        self._health = structs.replace(self._health, clock_skew=round(skew, 1), **news)
+        next_attempt = self._clock() + timedelta(seconds=self._wait)
+        self._health = structs.replace(self._health, clock_skew=round(skew, 1), next_attempt=next_attempt, **news)
         await self._store.report(self._source.name, self._health, lease)
 
     async def _read_due(self, lease: Lease) -> PollReport:
@@ -307,5 +309,5 @@ def _halves(piece: Piece, error: WindowTooLarge) -> tuple[Piece, Piece]:
 
 def _backoff(first: timedelta, failures: int) -> float:
     """Seconds to wait: doubled with every failure, bounded, with full jitter above a half."""
-    ceiling = min(first * 2 ** min(failures, 16), max(SLOWEST_BACKOFF, first)).total_seconds()
-    return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 (spreads load; nothing secret)
+    ceiling = min(first * (1 << min(failures, 16)), max(SLOWEST_BACKOFF, first))
+    return ceiling.total_seconds() * random.uniform(0.5, 1.0)  # noqa: S311 (spreads load; nothing secret)

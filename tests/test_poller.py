@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import anyio
+import pytest
+from model_vendor import START, ManualClock, ModelVendor
+
+from xdr_mcp.errors import BadResponse, SourceError, Unavailable
+from xdr_mcp.interfaces import SourceState, Store, Window
+from xdr_mcp.lease import TTL
+from xdr_mcp.poller import LeaseHeld, Pace, Piece, Poller, due
+from xdr_mcp.query import Query
+from xdr_mcp.store import open_store
+
+pytestmark = pytest.mark.anyio
+
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+EVERYTHING = Query()
+
+
+class House:
+    """A vendor, a store and a poller between them."""
+
+    def __init__(self, store: Store, clock: ManualClock, *, pace: Pace | None = None) -> None:
+        self.clock = clock
+        self.store = store
+        self.vendor = ModelVendor(clock)
+        self.pace = pace or Pace()
+        self.poller = self.new_poller()
+
+    def new_poller(self, holder: str = "test:1:a") -> Poller:
+        return Poller(self.vendor, self.store, pace=self.pace, holder=holder, clock=self.clock)
+
+    async def state(self) -> SourceState:
+        return next(state for state in await self.store.states() if state.source == "model")
+
+    async def ids(self) -> set[str]:
+        found = await self.store.find(EVERYTHING, 1000)
+        return {alert.vendor_id for alert in found.alerts}
+
+
+@asynccontextmanager
+async def house(folder: Path, *, pace: Pace | None = None) -> AsyncIterator[House]:
+    clock = ManualClock()
+    async with open_store(folder / "store.db", clock=clock) as store:
+        yield House(store, clock, pace=pace)
+
+
+# ------------------------------------------------------------------------------------------------ what is due
+
+
+def test_the_first_poll_is_due_from_the_origin_until_now() -> None:
+    assert due((), START - HOUR, START, MINUTE, HOUR) == [Piece(Window(START - HOUR, START), live=True)]
+
+
+def test_after_a_poll_what_is_due_overlaps_what_is_covered_by_the_look_back() -> None:
+    covered = (Window(START - HOUR, START - 10 * MINUTE),)
+    assert due(covered, START - HOUR, START, 2 * MINUTE, HOUR) == [Piece(Window(START - 12 * MINUTE, START), live=True)]
+
+
+def test_a_hole_between_two_covered_intervals_is_due_after_the_live_window() -> None:
+    covered = (Window(START - 5 * HOUR, START - 4 * HOUR), Window(START - 3 * HOUR, START - HOUR))
+    assert due(covered, START - 5 * HOUR, START, MINUTE, 10 * HOUR) == [
+        Piece(Window(START - HOUR - MINUTE, START), live=True),
+        Piece(Window(START - 4 * HOUR - MINUTE, START - 3 * HOUR), live=False),
+    ]
+
+
+def test_a_long_hole_is_cut_into_pieces_that_touch_newest_first() -> None:
+    pieces = due((), START - timedelta(hours=5), START, MINUTE, 2 * HOUR)
+    assert [piece.window for piece in pieces] == [
+        Window(START - 2 * HOUR, START),
+        Window(START - 4 * HOUR, START - 2 * HOUR),
+        Window(START - 5 * HOUR, START - 4 * HOUR),
+    ]
+    assert [piece.live for piece in pieces] == [True, False, False]
+
+
+def test_something_is_due_even_when_the_clock_went_back_behind_what_is_covered() -> None:
+    covered = (Window(START - HOUR, START + HOUR),)
+    assert due(covered, START - HOUR, START, MINUTE, HOUR) == [Piece(Window(START - MINUTE, START), live=True)]
+
+
+# ------------------------------------------------------------------------------------------------ polling
+
+
+async def test_a_first_poll_reads_back_the_initial_look_back_and_no_further(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        h.vendor.put("inside", START - timedelta(hours=23))
+        h.vendor.put("outside", START - timedelta(hours=25))
+        report = await h.poller.once()
+        assert await h.ids() == {"inside"}
+        assert report.created == 1
+
+
+async def test_a_burst_larger_than_a_page_is_read_whole(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        for number in range(95):
+            h.vendor.put(str(number))
+        report = await h.poller.once()
+        assert (report.created, report.pages) == (95, 10)
+
+
+async def test_an_alert_that_did_not_change_is_not_told_again(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        h.vendor.put("a")
+        await h.poller.once()
+        told = await h.store.last_seq()
+        h.clock.advance(seconds=30)
+        report = await h.new_poller().once()
+        assert (report.created, report.updated, report.unchanged) == (0, 0, 1)
+        assert await h.store.last_seq() == told
+
+
+async def test_an_alert_that_changed_is_a_new_revision(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        h.vendor.put("a", title="before")
+        await h.poller.once()
+        h.clock.advance(minutes=1)
+        h.vendor.put("a", title="after")
+        await h.poller.once()
+        change = await h.store.get("model/a")
+        assert change is not None
+        assert (change.revision, change.alert.title) == (2, "after")
+        assert change.before is not None
+        assert change.before.title == "before"
+
+
+async def test_an_alert_indexed_late_is_found_within_the_look_back(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        await h.poller.once()
+        h.clock.advance(minutes=2)
+        await h.poller.once()
+        h.vendor.put("late", h.clock.now - 4 * MINUTE)
+        await h.poller.once()
+        assert await h.ids() == {"late"}
+
+
+async def test_an_alert_later_than_any_look_back_is_found_by_the_rescan(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        await h.poller.once()
+        h.vendor.put("very late", START - 3 * HOUR)
+        h.clock.advance(minutes=30)
+        await h.poller.once()
+        assert await h.ids() == set()
+        h.clock.advance(minutes=31)
+        await h.poller.once()
+        assert await h.ids() == {"very late"}
+
+
+async def test_the_look_back_grows_with_the_lag_that_was_measured(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        await h.poller.once()
+        h.clock.advance(minutes=61)
+        h.vendor.put("late", h.clock.now - 20 * MINUTE)
+        await h.poller.once()
+        h.clock.advance(minutes=1)
+        await h.poller.once()
+        assert h.vendor.windows[-1].length >= 20 * MINUTE
+
+
+async def test_a_window_the_vendor_cannot_page_through_is_read_in_halves(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        for number in range(64):
+            h.vendor.put(str(number), START - number * MINUTE)
+        h.vendor.most_per_window = 10
+        report = await h.poller.once()
+        assert report.created == 64
+        assert (await h.state()).coverage == (Window(START - timedelta(hours=24), START),)
+
+
+async def test_more_alerts_at_one_instant_than_the_vendor_can_page_is_told(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        for number in range(11):
+            h.vendor.put(str(number), START - HOUR)
+        h.vendor.most_per_window = 10
+        with pytest.raises(BadResponse, match=r"2026-11-01T11:00:00"):
+            await h.poller.once()
+
+
+async def test_a_failure_in_the_middle_keeps_what_was_read_and_covers_nothing(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        for number in range(25):
+            h.vendor.put(str(number), START - number * MINUTE)
+        calls = 0
+
+        def fail_on_the_second_page() -> None:
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                raise Unavailable("the vendor is down", retry_after=120)
+
+        h.vendor.before_page = fail_on_the_second_page
+        with pytest.raises(SourceError, match="the vendor is down"):
+            await h.poller.once()
+        state = await h.state()
+        assert len(await h.ids()) == 10
+        assert state.coverage == ()
+        assert (state.health.state, state.health.failures, state.health.last_error) == (
+            "failing",
+            1,
+            "the vendor is down",
+        )
+        assert state.health.next_attempt is not None
+        assert state.health.next_attempt >= h.clock.now + timedelta(seconds=120)
+
+        report = await h.poller.once()
+        assert (report.created, report.unchanged) == (15, 10)
+        assert (await h.state()).health.state == "ok"
+
+
+async def test_after_an_outage_of_three_days_the_whole_hole_is_read(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        await h.poller.once()
+        for hour in range(72):
+            h.clock.advance(hours=1)
+            h.vendor.put(f"hour {hour}")
+        report = await h.new_poller().once()
+        assert report.created == 72
+        assert (await h.state()).coverage == (Window(START - timedelta(hours=24), h.clock.now),)
+
+
+async def test_alerts_that_move_while_they_are_being_read_are_not_lost(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        for number in range(30):
+            h.vendor.put(str(number), START - number * MINUTE)
+
+        def touch_the_oldest() -> None:
+            h.clock.advance(seconds=1)
+            h.vendor.put("29", title="moved to the top")
+
+        h.vendor.before_page = touch_the_oldest
+        await h.poller.once()
+        h.vendor.before_page = lambda: None
+        await h.poller.once()
+        change = await h.store.get("model/29")
+        assert change is not None
+        assert change.alert.title == "moved to the top"
+        assert len(await h.ids()) == 30
+
+
+# ------------------------------------------------------------------------------------------------ one poller a store
+
+
+async def test_only_one_of_two_pollers_polls(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        lease = await h.store.acquire("poll:model", "other:1:b", TTL)
+        assert lease is not None
+        with pytest.raises(LeaseHeld, match="another process polls model"):
+            await h.poller.once()
+        await h.store.release(lease)
+        await h.poller.once()
+
+
+async def test_a_follower_takes_over_when_the_lease_is_given_up(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        h.vendor.put("a")
+        lease = await h.store.acquire("poll:model", "other:1:b", TTL)
+        assert lease is not None
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(h.poller.run)
+                await anyio.wait_all_tasks_blocked()
+                assert h.vendor.windows == []
+                await h.store.release(lease)
+                assert await h.store.wait(0, 5)
+                group.cancel_scope.cancel()
+
+
+async def test_a_source_that_makes_no_calls_says_so_and_is_never_read(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        h.vendor.idle_reason = "development mode: no call is made"
+        report = await h.poller.once()
+        assert report.pages == 0
+        assert h.vendor.windows == []
+        assert (await h.state()).health.state == "development"
+
+
+async def test_the_service_goes_on_after_a_failure(tmp_path: Path) -> None:
+    async with house(tmp_path, pace=Pace(interval=timedelta(milliseconds=10))) as h:
+        h.vendor.put("a")
+        failures = iter([Unavailable("down"), Unavailable("still down")])
+
+        def fail_twice() -> None:
+            error = next(failures, None)
+            if error is not None:
+                raise error
+
+        h.vendor.before_page = fail_twice
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(h.poller.run)
+                assert await h.store.wait(0, 5)
+                group.cancel_scope.cancel()
+        assert (await h.ids()) == {"a"}
