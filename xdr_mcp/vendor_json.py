@@ -203,7 +203,7 @@ def _too_deep(raw: bytes, value: object) -> bool:
     if raw.count(b"[") + raw.count(b"{") <= DEEPEST_NESTING:
         return False
     level, depth = [value], 0
-    while level and depth <= DEEPEST_NESTING:
+    while level and depth < DEEPEST_NESTING:
         level = [child for parent in level for child in _children(parent)]
         depth += 1
     return bool(level)
