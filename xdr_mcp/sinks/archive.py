@@ -65,7 +65,7 @@ class Archive:
     def _prepare(self) -> int:
         """Make the folder, remove what a killed writer left, and count the files that lie flat."""
         writing = self._folder / WRITING
-        writing.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_folder(writing)
         for leftover in writing.iterdir():
             leftover.unlink(missing_ok=True)
         with os.scandir(self._folder) as entries:

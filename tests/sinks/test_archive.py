@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from changes import change
+
+from xdr_mcp.errors import SinkError
+from xdr_mcp.sinks.archive import WRITING, Archive, file_name
+
+pytestmark = pytest.mark.anyio
+
+HOSTILE_IDS = [
+    "../../etc/passwd",
+    "..",
+    "/absolute",
+    "a/b\\c",
+    "nul\x00byte",
+    "new\nline",
+    "CON",
+    "aux.json",
+    "trailing.",
+    " ",
+    "",
+    "x" * 5000,
+    "Case",
+    "case",
+    "CASE",
+    "caf\u00e9",
+    "cafe\u0301",
+    "\u202egnp.exe",
+    "\U0001f4a5",
+    "%2e%2e%2f",
+    "a*b?c<d>e|f",
+    "$(rm -rf)",
+    "-rf",
+]
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+async def test_a_revision_is_one_file_with_the_alert_the_raw_record_and_its_provenance(tmp_path: Path) -> None:
+    await Archive(tmp_path, version="1.2.3").send([change("A-1", seq=7)])
+    (path,) = files(tmp_path)
+    content = json.loads(path.read_bytes())
+    assert list(content) == ["provenance", "alert", "raw"]
+    assert content["provenance"] == {
+        "source": "model",
+        "revision": 1,
+        "change": "created",
+        "seq": 7,
+        "fetched_at": "2026-11-01T12:30:00Z",
+        "saved_at": "2026-11-01T12:30:00Z",
+        "written_by": "xdr-mcp 1.2.3",
+    }
+    assert content["alert"]["id"] == "model/A-1"
+    assert content["raw"] == {"id": "A-1", "updatedAt": "2026-11-01T12:30:00Z"}
+
+
+def test_the_name_has_the_form_alert_id_timestamp() -> None:
+    assert file_name(change("0d5c1f6e-0001")).startswith("alert_0d5c1f6e-0001-")
+    assert file_name(change("0d5c1f6e-0001")).endswith("_20261101T123000.000000Z.json")
+
+
+async def test_an_update_is_a_file_of_its_own_even_when_the_vendors_time_did_not_move(tmp_path: Path) -> None:
+    await Archive(tmp_path, version="1").send([change("a"), change("a", revision=2, seq=2, title="changed")])
+    assert len(files(tmp_path)) == 2
+
+
+async def test_a_change_that_is_sent_again_writes_nothing(tmp_path: Path) -> None:
+    archive = Archive(tmp_path, version="1")
+    await archive.send([change("a")])
+    before = files(tmp_path)[0].stat()
+    await Archive(tmp_path, version="1").send([change("a")])
+    after = files(tmp_path)[0].stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert len(files(tmp_path)) == 1
+
+
+async def test_hostile_ids_stay_inside_the_folder_and_apart(tmp_path: Path) -> None:
+    folder = tmp_path / "alerts"
+    await Archive(folder, version="1").send([change(vendor_id) for vendor_id in HOSTILE_IDS])
+    assert [path for path in files(tmp_path) if folder not in path.parents] == []
+    names = {path.name.lower() for path in files(folder)}
+    assert len(names) == len(HOSTILE_IDS)
+    assert all(name.isascii() and len(name) < 120 for name in names)
+    assert {json.loads(path.read_bytes())["alert"]["vendor_id"] for path in files(folder)} == set(HOSTILE_IDS)
+
+
+async def test_two_sources_with_equal_vendor_ids_never_meet(tmp_path: Path) -> None:
+    await Archive(tmp_path, version="1").send([change("1", source="north"), change("1", source="south")])
+    assert len(files(tmp_path)) == 2
+
+
+async def test_past_the_limit_files_go_to_folders_by_hour_and_none_is_written_twice(tmp_path: Path) -> None:
+    archive = Archive(tmp_path, version="1", flat_limit=2)
+    first = [change("a"), change("b")]
+    second = [change("c"), change("d", minutes=60)]
+    await archive.send(first)
+    await archive.send(second)
+    await Archive(tmp_path, version="1", flat_limit=2).send([*first, *second])
+    places = {path.relative_to(tmp_path).parent.as_posix() for path in files(tmp_path)}
+    assert places == {".", "2026-11-01/12", "2026-11-01/13"}
+    assert len(files(tmp_path)) == 4
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such mode bits")
+async def test_files_and_folders_are_the_owners_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "alerts"
+    await Archive(folder, version="1", flat_limit=0).send([change("a")])
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in [folder, *folder.rglob("*")] if path.is_dir()}
+    assert modes == {0o700}
+    assert stat.S_IMODE(files(folder)[0].stat().st_mode) == 0o600
+
+
+async def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    leftover = tmp_path / WRITING / "123-0"
+    leftover.parent.mkdir()
+    leftover.write_bytes(b'{"half')
+    await Archive(tmp_path, version="1").send([change("a")])
+    assert not leftover.exists()
+    assert len(files(tmp_path)) == 1
+
+
+async def test_a_folder_that_cannot_be_made_is_told_with_the_remedy_and_taken_up_again(tmp_path: Path) -> None:
+    blocked = tmp_path / "alerts"
+    blocked.write_text("a file is in the way")
+    archive = Archive(blocked, version="1")
+    with pytest.raises(SinkError, match="XDR_ALERTS_DIR"):
+        await archive.send([change("a")])
+    blocked.unlink()
+    await archive.send([change("a")])
+    assert len(files(blocked)) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="RLIMIT_FSIZE is POSIX")
+async def test_a_write_that_fails_half_way_leaves_no_file_behind(tmp_path: Path) -> None:
+    import resource  # noqa: PLC0415 (POSIX only)
+    import signal  # noqa: PLC0415
+
+    archive = Archive(tmp_path, version="1")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(SinkError):
+            await archive.send([change("small"), change("large", description="x" * 100_000)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert files(tmp_path) == []
+    await archive.send([change("small"), change("large", description="x" * 100_000)])
+    assert len(files(tmp_path)) == 2

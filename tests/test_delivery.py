@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from model_vendor import START, record
+
+from xdr_mcp.alert import Change
+from xdr_mcp.delivery import Delivery
+from xdr_mcp.errors import ChangeRefused, LeaseLost, SinkError
+from xdr_mcp.interfaces import Page, Store
+from xdr_mcp.lease import TTL
+from xdr_mcp.store import open_store
+
+pytestmark = pytest.mark.anyio
+
+
+class Receiver:
+    """A destination that remembers what it took, refuses what it is told to, and fails when it is told to."""
+
+    name = "receiver"
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self.refused: set[str] = set()
+        self.failures = 0
+        self.arrived = anyio.Event()
+
+    async def send(self, changes: Sequence[Change]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise SinkError("the receiver is down")
+        if any(change.alert.vendor_id in self.refused for change in changes):
+            raise ChangeRefused("not this one")
+        self.taken += [change.alert.vendor_id for change in changes]
+        self.arrived.set()
+
+
+@asynccontextmanager
+async def filled_store(folder: Path, *vendor_ids: str) -> AsyncIterator[Store]:
+    async with open_store(folder / "store.db") as store:
+        await put(store, *vendor_ids)
+        yield store
+
+
+async def put(store: Store, *vendor_ids: str) -> None:
+    lease = await store.acquire("poll:model", "test:1:a", TTL)
+    assert lease is not None
+    await store.save("model", Page(tuple(record(vendor_id, START) for vendor_id in vendor_ids), START), lease)
+
+
+async def test_changes_arrive_once_and_in_order(tmp_path: Path) -> None:
+    receiver = Receiver()
+    async with filled_store(tmp_path, "a", "b", "c") as store:
+        assert await Delivery(receiver, store, holder="test:1:a").drain() == 3
+        assert await Delivery(receiver, store, holder="test:1:a").drain() == 0
+        await put(store, "d")
+        assert await Delivery(receiver, store, holder="test:1:a").drain() == 1
+    assert receiver.taken == ["a", "b", "c", "d"]
+
+
+async def test_a_sink_that_fails_is_offered_the_same_changes_again(tmp_path: Path) -> None:
+    receiver = Receiver()
+    receiver.failures = 1
+    async with filled_store(tmp_path, "a") as store:
+        delivery = Delivery(receiver, store, holder="test:1:a")
+        with pytest.raises(SinkError, match="the receiver is down"):
+            await delivery.drain()
+        assert await store.position("receiver") == 0
+        assert await delivery.drain() == 1
+    assert receiver.taken == ["a"]
+
+
+async def test_a_change_that_is_refused_for_good_is_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
+    receiver = Receiver()
+    receiver.refused = {"b"}
+    async with filled_store(tmp_path, "a", "b", "c") as store:
+        await Delivery(receiver, store, holder="test:1:a").drain()
+        (letter,) = await store.dead_letters()
+        assert (letter.sink, letter.seq, letter.reason) == ("receiver", 2, "not this one")
+        assert await store.position("receiver") == 3
+    assert receiver.taken == ["a", "c"]
+
+
+async def test_only_one_process_feeds_a_sink(tmp_path: Path) -> None:
+    async with filled_store(tmp_path, "a") as store:
+        lease = await store.acquire("deliver:receiver", "other:1:b", TTL)
+        assert lease is not None
+        with pytest.raises(LeaseLost, match="another process delivers to receiver"):
+            await Delivery(Receiver(), store, holder="test:1:a").drain()
+
+
+async def test_a_running_delivery_follows_what_is_saved(tmp_path: Path) -> None:
+    receiver = Receiver()
+    async with filled_store(tmp_path) as store:
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(Delivery(receiver, store, holder="test:1:a").run)
+                await put(store, "a")
+                await receiver.arrived.wait()
+                group.cancel_scope.cancel()
+    assert receiver.taken == ["a"]
+
+
+async def test_a_running_delivery_survives_a_failing_sink(tmp_path: Path) -> None:
+    receiver = Receiver()
+    receiver.failures = 1
+    async with filled_store(tmp_path, "a") as store:
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(Delivery(receiver, store, holder="test:1:a").run)
+                await receiver.arrived.wait()
+                group.cancel_scope.cancel()
+    assert receiver.taken == ["a"]
