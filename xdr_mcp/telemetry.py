@@ -1,0 +1,117 @@
+"""Log lines on stderr: one line for people, or one JSON object a line for machines.
+
+Alert text is written by attackers and ends up in log lines, so control, direction and invisible characters are shown as
+escapes: no line can be forged, coloured or hidden. Secrets are never logged to begin with; here is a second net.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from typing import IO, Final, Literal
+
+_UNSEEN: Final = re.compile(
+    "["
+    "\x00-\x1f\x7f-\x9f"  # controls: line ends, terminal escapes, C1
+    "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0"  # drawn as nothing
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # zero width, directions, separators
+    "\ufe00-\ufe0f\ud800-\udfff\ue000-\uf8ff"  # variation selectors, surrogates, private use
+    "\U000e0000-\U0010ffff"  # tags, more selectors, private planes
+    "]"
+)
+_CREDENTIAL: Final = re.compile(
+    r"(?i)((?:proxy-)?authorization|x-[a-z-]*(?:api-key|token)|api[-_]?key|(?:access|auth|refresh|id)[-_]token|client[-_]secret"
+    r"|password)(['\"]?\s*[:=]\s*['\"]?)(?:(Bearer|Basic)\s+)?[^\s'\",;&}]+"
+)
+_BEARER: Final = re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9+/_.~=-]{8,}")
+_SHORTEST_SECRET: Final = 4
+"""A shorter value is not looked for in log lines: it would blot out ordinary words."""
+
+_secrets: set[str] = set()
+
+
+def hide(secret: str) -> None:
+    """Blot ``secret`` out of every line logged from now on."""
+    if len(secret) >= _SHORTEST_SECRET:
+        _secrets.add(secret)
+
+
+def visible(text: str) -> str:
+    r"""The text with every control, direction, zero-width and tag character shown as its escape: ``\x1b``, ``\u202e``."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text)
+
+
+def redact(text: str) -> str:
+    """The text without known secrets and without whatever looks like a credential."""
+    for secret in _secrets:
+        text = text.replace(secret, "***")
+    text = _CREDENTIAL.sub(lambda found: f"{found[1]}{found[2]}{found[3] + ' ' if found[3] else ''}***", text)
+    return _BEARER.sub(r"\1 ***", text)
+
+
+class PlainFormatter(logging.Formatter):
+    """``2026-07-28 10:00:00 INFO    poller: xdr: 3 new``; a traceback follows indented, so that it cannot pass for a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and the traceback where there is one."""
+        moment = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        line = f"{moment} {record.levelname:<7} {record.name.removeprefix('xdr_mcp.')}: {visible(record.getMessage())}"
+        return redact("\n".join([line, *(f"    | {visible(trace)}" for trace in _traceback(self, record))]))
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: ``time``, ``level``, ``logger``, ``message``, and ``exception`` where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": redact(visible(record.getMessage())),
+        }
+        if traces := _traceback(self, record):
+            line["exception"] = redact("\n".join(map(visible, traces)))
+        return json.dumps(line)
+
+
+def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
+    return formatter.formatException(record.exc_info).split("\n") if record.exc_info and record.exc_info[0] else []
+
+
+class Counter(logging.Handler):
+    """How many warnings and errors were logged: a service that works around trouble still shows that there was some."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.warnings = 0
+        self.errors = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count one line."""
+        if record.levelno >= logging.ERROR:
+            self.errors += 1
+        else:
+            self.warnings += 1
+
+
+# Loud at the level that is useful of ours, and their debug lines would show headers and bodies with credentials in them.
+_LOUD: Final = ("httpx", "httpcore", "httpx2", "httpcore2", "hpack", "mcp", "uvicorn", "asyncio", "sse_starlette")
+
+
+def configure(level: str = "info", style: Literal["plain", "json"] = "plain", stream: IO[str] | None = None) -> Counter:
+    """Send log lines to ``stream`` (stderr), and count the bad ones.
+
+    To be called before an ``MCPServer`` is made: it would set up its own coloured, wrapped lines otherwise.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if style == "json" else PlainFormatter())
+    counter = Counter()
+    logging.basicConfig(level=level.upper(), handlers=[handler, counter], force=True)
+    for name in _LOUD:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+    return counter
