@@ -349,9 +349,8 @@ def _read(model: type[Model], lookup: _Lookup) -> tuple[Model, tuple[Choice, ...
 def _layers(model: type[BaseModel], lookup: _Lookup) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """What each place says, by field name; a later layer wins. An empty variable is an unset one."""
     yield TOML, lookup.table
-    reader: type[BaseSettings] = create_model(
-        "Reader", __base__=(model, BaseSettings)
-    )  # the ready-made readers want a BaseSettings
+    bases: Any = (model, BaseSettings)  # the ready-made readers want a BaseSettings, the model is a plain one
+    reader: type[BaseSettings] = create_model("Reader", __base__=bases)
     try:
         dotenv = DotEnvSettingsSource(
             reader,
