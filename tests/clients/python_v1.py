@@ -32,11 +32,9 @@ async def main():
     updated = asyncio.get_running_loop().create_future()
 
     async def on_message(message):
-        if isinstance(message, types.ServerNotification) and isinstance(
-            message.root, types.ResourceUpdatedNotification
-        ):
-            if not updated.done():
-                updated.set_result(str(message.root.params.uri))
+        notification = getattr(message, "root", None)
+        if isinstance(notification, types.ResourceUpdatedNotification) and not updated.done():
+            updated.set_result(str(notification.params.uri))
 
     async with (
         streams(json.loads(sys.argv[1])) as (read, write),
