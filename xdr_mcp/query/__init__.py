@@ -1,14 +1,26 @@
-"""The filter language: what an analyst types, parsed once, evaluated in memory (``matches``) or by a store."""
+"""The filter language: what an analyst types, parsed once, evaluated in memory (``matches``) or by a store.
 
+Text is folded in Python and nowhere else, because LIKE, ILIKE and fnmatch disagree about case, accents, ``?``, ``[``, ``%``
+and ``_``. A store keeps folded values and folded words, so both ways of evaluating a query see the same characters.
+"""
+
+from xdr_mcp.query.evaluate import LEVELS, matcher, matches
+from xdr_mcp.query.fields import FIELDS, Field, FieldKind, guide
 from xdr_mcp.query.nodes import And, Comparison, Level, Moment, Node, Not, Or, Pattern, Query, Term, Words
+from xdr_mcp.query.parser import parse
+from xdr_mcp.query.rendering import describe
 from xdr_mcp.query.text import TEXT_LIMIT, VALUE_LIMIT, WORD_LIMIT, fold, terms_of, texts_of, words_of
 
 __all__ = [
+    "FIELDS",
+    "LEVELS",
     "TEXT_LIMIT",
     "VALUE_LIMIT",
     "WORD_LIMIT",
     "And",
     "Comparison",
+    "Field",
+    "FieldKind",
     "Level",
     "Moment",
     "Node",
@@ -18,7 +30,12 @@ __all__ = [
     "Query",
     "Term",
     "Words",
+    "describe",
     "fold",
+    "guide",
+    "matcher",
+    "matches",
+    "parse",
     "terms_of",
     "texts_of",
     "words_of",
