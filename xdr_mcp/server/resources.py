@@ -1,0 +1,137 @@
+"""The resources: recent alerts, one alert, a saved search, and how the sources are doing. All JSON, all watchable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
+from mcp.server.mcpserver.resources import ResourceSecurity
+from mcp.shared.exceptions import MCPError
+from mcp.types import (
+    INVALID_PARAMS,
+    Completion,
+    CompletionArgument,
+    CompletionContext,
+    PromptReference,
+    ResourceTemplateReference,
+)
+from pydantic import AnyUrl
+
+from xdr_mcp.alert import Severity
+from xdr_mcp.errors import QueryError, XdrMcpError
+from xdr_mcp.query import FIELDS, Query
+from xdr_mcp.server.address import ALERT_TEMPLATE, RECENT, SEARCH_TEMPLATE, STATUS, topic_of, uri_of
+from xdr_mcp.server.answers import Answers, UnknownAlert
+from xdr_mcp.server.untrusted import spell, visible
+
+Facts = Callable[[], Mapping[str, Any]]
+"""Further facts for ``xdr://status``, such as where the data lies."""
+
+_JSON = "application/json"
+_COMPLETIONS = 100
+
+
+class AlertServer(MCPServer[Any]):
+    """An ``MCPServer`` that takes every spelling of a resource's URI."""
+
+    async def read_resource(self, uri: AnyUrl | str, context: Context | None = None) -> Any:
+        """Read what the URI names, whichever way it is written."""
+        topic = topic_of(str(uri))
+        return await super().read_resource(uri_of(topic) if topic else uri, context)
+
+
+def add_resources(mcp: MCPServer[Any], answers: Answers, facts: Facts) -> None:
+    """Register the resources and the completion of their variables."""
+
+    @mcp.resource(
+        RECENT, name="recent-alerts", title="Recent alerts", mime_type=_JSON, description="The newest 25 alerts"
+    )
+    async def recent() -> str:
+        with _told():
+            return _json(await answers.newest())
+
+    @mcp.resource(
+        STATUS,
+        name="status",
+        title="Status",
+        mime_type=_JSON,
+        description="Per source: state, freshness, lag, last poll, who polls; and how far the journal has come",
+    )
+    async def status() -> str:
+        with _told():
+            return _json(await answers.status() | dict(facts()))
+
+    @mcp.resource(
+        SEARCH_TEMPLATE,
+        name="search",
+        title="Saved search",
+        mime_type=_JSON,
+        description="The newest 25 alerts that match a query in the language of filter_alerts",
+        security=ResourceSecurity(exempt_params={"q"}),
+    )
+    async def search(q: str = "") -> str:
+        with _told():
+            return _json(await answers.newest(q))
+
+    @mcp.resource(
+        ALERT_TEMPLATE,
+        name="alert",
+        title="Alert",
+        mime_type=_JSON,
+        description="One alert in full, with the vendor's own record; its id percent-encoded",
+        security=ResourceSecurity(exempt_params={"id"}),
+    )
+    async def alert(id: str) -> str:  # noqa: A002 (the template's variable)
+        with _told():
+            return _json(await answers.alert(spell(id), include_raw=True))
+
+    @mcp.completion()  # type: ignore[no-untyped-call, untyped-decorator]
+    async def complete(
+        ref: PromptReference | ResourceTemplateReference,
+        argument: CompletionArgument,
+        _context: CompletionContext | None,
+    ) -> Completion | None:
+        match ref:
+            case ResourceTemplateReference(uri=template) if template == ALERT_TEMPLATE:
+                return _completion(await _newest_ids(answers), argument.value)
+            case ResourceTemplateReference(uri=template) if template == SEARCH_TEMPLATE:
+                return _completion(_conditions(), argument.value)
+        return None
+
+
+async def _newest_ids(answers: Answers) -> list[str]:
+    found = await answers.store.find(Query(), _COMPLETIONS, None)
+    return [spell(alert.id) for alert in found.alerts]
+
+
+def _conditions() -> list[str]:
+    severities = [f"severity>={severity.value}" for severity in reversed(Severity) if severity.rank]
+    return [*severities, *(field.example for field in FIELDS.values())]
+
+
+def _completion(candidates: list[str], typed: str) -> Completion:
+    """The candidates that begin with what was typed; for a query, with its last condition."""
+    before, blank, last = typed.rpartition(" ")
+    values = [f"{before}{blank}{candidate}" for candidate in dict.fromkeys(candidates) if candidate.startswith(last)]
+    return Completion(values=values[:_COMPLETIONS], total=len(values), has_more=len(values) > _COMPLETIONS)
+
+
+def _json(answer: Any) -> str:
+    return msgspec.json.encode(answer).decode()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors as the protocol words them: not found and bad queries are the client's, all else is ours."""
+    try:
+        yield
+    except UnknownAlert as error:
+        raise ResourceNotFoundError(str(error)) from error
+    except QueryError as error:
+        raise MCPError(INVALID_PARAMS, visible(error.render())) from error
+    except XdrMcpError as error:
+        raise ResourceError(str(error)) from error
