@@ -7,9 +7,9 @@ A field's description stands once, on the field, and feeds the tools, the query 
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 (msgspec reads annotations at run time)
+from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
@@ -203,8 +203,3 @@ def change_kind(before: Alert | None, after: Alert) -> ChangeKind:
     if before.status.closed and not after.status.closed:
         return ChangeKind.REOPENED
     return ChangeKind.UPDATED
-
-
-def to_ocsf(alert: Alert) -> dict[str, Any]:
-    """The alert as an OCSF 1.6 Detection Finding (class_uid 2004)."""
-    raise NotImplementedError
