@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Any, ClassVar, Protocol
 
 import msgspec
@@ -209,6 +210,11 @@ class SourceState(Struct, frozen=True, kw_only=True):
     quarantined: int = 0
     lease: Lease | None = None
     """Who polls it now; None when nobody does or the lease has run out."""
+
+    @property
+    def gaps(self) -> tuple[Window, ...]:
+        """What lies between the intervals that were read whole, ascending."""
+        return tuple(Window(before.end, after.start) for before, after in pairwise(self.coverage))
 
 
 class Position(Struct, frozen=True, array_like=True):
