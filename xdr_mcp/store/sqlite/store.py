@@ -1,0 +1,216 @@
+"""The store in one SQLite file, shared by any number of processes on one machine.
+
+Every method is one transaction or one snapshot; what it promises is told in ``interfaces.Store``.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import apsw
+import msgspec
+
+from xdr_mcp.interfaces import DeadLetter, Found, Health, Lease, Page, Position, Saved, SourceState, Window
+from xdr_mcp.store.sqlite import revisions, sources
+from xdr_mcp.store.sqlite.bell import Bell
+from xdr_mcp.store.sqlite.file import explained, open_reader
+from xdr_mcp.store.sqlite.keys import microseconds, moment
+from xdr_mcp.store.sqlite.saving import save_page
+from xdr_mcp.store.sqlite.terms import Dictionary, fitting
+from xdr_mcp.store.sqlite.where import Where, compile_where
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import timedelta
+    from pathlib import Path
+
+    from xdr_mcp.alert import Change
+    from xdr_mcp.interfaces import Clock
+    from xdr_mcp.query import Query
+    from xdr_mcp.store.sqlite.database import Database
+
+
+class SqliteStore:
+    """``interfaces.Store`` over a ``Database`` that is open."""
+
+    def __init__(self, database: Database, path: Path, clock: Clock) -> None:
+        self._database = database
+        self._path = path
+        self._clock = clock
+        self._dictionary = Dictionary()
+        self._lookout: apsw.Connection | None = None
+        self._newest = 0
+        self._bell = Bell(self._look)
+
+    # -- the poller's side
+
+    async def acquire(self, name: str, holder: str, ttl: timedelta) -> Lease | None:
+        """See ``Store.acquire``."""
+        now = self._clock()
+        return await self._database.write(lambda connection: sources.acquire(connection, name, holder, now, ttl))
+
+    async def release(self, lease: Lease) -> None:
+        """See ``Store.release``."""
+        await self._database.write(lambda connection: sources.release(connection, lease))
+
+    async def save(self, source: str, page: Page, lease: Lease) -> Saved:
+        """See ``Store.save``."""
+        now = self._clock()
+
+        def work(connection: apsw.Connection) -> tuple[Saved, Mapping[str, int]]:
+            sources.fence(connection, lease)
+            return save_page(connection, self._dictionary, page, source=source, lease=lease.name, now=now)
+
+        try:
+            saved, numbers = await self._database.write(work)
+        finally:  # it may be saved though the caller was cancelled
+            self._bell.ring()
+        self._dictionary.remember(numbers)
+        return saved
+
+    async def cover(self, source: str, window: Window, lease: Lease) -> None:
+        """See ``Store.cover``."""
+
+        def work(connection: apsw.Connection) -> None:
+            sources.fence(connection, lease)
+            sources.cover(connection, sources.source_id(connection, source, lease.name), window)
+
+        await self._database.write(work)
+
+    async def report(self, source: str, health: Health, lease: Lease | None) -> None:
+        """See ``Store.report``."""
+
+        def work(connection: apsw.Connection) -> None:
+            if lease is not None:
+                sources.fence(connection, lease)
+            number = sources.source_id(connection, source, lease.name if lease else None)
+            connection.execute("UPDATE sources SET health = ? WHERE id = ?", (msgspec.json.encode(health), number))
+
+        await self._database.write(work)
+
+    def memory(self, source: str) -> SourceMemory:
+        """See ``Store.memory``."""
+        return SourceMemory(self._database, source)
+
+    # -- the asker's side
+
+    async def get(self, alert_id: str) -> Change | None:
+        """See ``Store.get``."""
+        try:
+            uid = revisions.uid_of(alert_id)
+        except UnicodeEncodeError:  # a lone surrogate: no alert has such an id
+            return None
+        return await self._database.read(lambda connection: revisions.newest_change(connection, uid))
+
+    async def find(self, query: Query, limit: int, after: Position | None = None) -> Found:
+        """See ``Store.find``."""
+        return await self._database.read(
+            lambda connection: revisions.newest_heads(connection, _compiled(connection, query), limit, after)
+        )
+
+    async def count(self, query: Query) -> int:
+        """See ``Store.count``."""
+        return await self._database.read(
+            lambda connection: revisions.count_heads(connection, _compiled(connection, query))
+        )
+
+    async def states(self) -> tuple[SourceState, ...]:
+        """See ``Store.states``."""
+        now = self._clock()
+        return await self._database.read(lambda connection: sources.states(connection, now))
+
+    # -- the followers' side
+
+    async def changes(self, after: int, limit: int) -> tuple[Change, ...]:
+        """See ``Store.changes``."""
+        return await self._database.read(lambda connection: revisions.changes_after(connection, after, limit))
+
+    async def last_seq(self) -> int:
+        """See ``Store.last_seq``."""
+        return await self._database.read(revisions.newest_seq)
+
+    async def wait(self, after: int, timeout: float) -> bool:  # noqa: ASYNC109 (a time-out is an answer here)
+        """See ``Store.wait``."""
+        return await self._bell.wait(after, timeout)
+
+    # -- durable readers
+
+    async def position(self, sink: str) -> int:
+        """See ``Store.position``."""
+        return await self._database.read(
+            lambda connection: connection.execute("SELECT seq FROM positions WHERE sink = ?", (sink,)).get or 0
+        )
+
+    async def move(self, sink: str, seq: int) -> None:
+        """See ``Store.move``."""
+        await self._database.write(
+            lambda connection: connection.execute(
+                "INSERT INTO positions (sink, seq) VALUES (?, ?)"
+                " ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)",
+                (sink, seq),
+            )
+        )
+
+    async def bury(self, letter: DeadLetter) -> None:
+        """See ``Store.bury``."""
+        await self._database.write(
+            lambda connection: connection.execute(
+                "INSERT OR REPLACE INTO dead_letters (sink, seq, reason, at) VALUES (?, ?, ?, ?)",
+                (letter.sink, letter.seq, letter.reason, microseconds(letter.at)),
+            )
+        )
+
+    async def dead_letters(self, limit: int = 100) -> tuple[DeadLetter, ...]:
+        """See ``Store.dead_letters``."""
+
+        def work(connection: apsw.Connection) -> tuple[DeadLetter, ...]:
+            rows = connection.execute(
+                "SELECT sink, seq, reason, at FROM dead_letters ORDER BY at DESC, id DESC LIMIT ?", (limit,)
+            )
+            return tuple(DeadLetter(sink=sink, seq=seq, reason=reason, at=moment(at)) for sink, seq, reason, at in rows)
+
+        return await self._database.read(work)
+
+    def _look(self) -> int:
+        """The newest seq, read on the event loop: some microseconds, and never waiting for a lock."""
+        with explained(self._path):
+            if self._lookout is None:
+                self._lookout = open_reader(self._path, patience=0)
+            with suppress(apsw.BusyError):  # seen at the next look
+                self._newest = revisions.newest_seq(self._lookout)
+            return self._newest
+
+    def close(self) -> None:
+        """Let go of what is not the database's own."""
+        if self._lookout is not None:
+            self._lookout.close()
+            self._lookout = None
+
+
+class SourceMemory:
+    """``interfaces.Memory`` of one source."""
+
+    def __init__(self, database: Database, source: str) -> None:
+        self._database = database
+        self._source = source
+
+    async def recall(self, key: str) -> str | None:
+        """See ``Memory.recall``."""
+        return await self._database.read(
+            lambda connection: (
+                connection.execute("SELECT value FROM memory WHERE source = ? AND key = ?", (self._source, key)).get
+            )
+        )
+
+    async def remember(self, key: str, value: str) -> None:
+        """See ``Memory.remember``."""
+        await self._database.write(
+            lambda connection: connection.execute(
+                "INSERT OR REPLACE INTO memory (source, key, value) VALUES (?, ?, ?)", (self._source, key, value)
+            )
+        )
+
+
+def _compiled(connection: apsw.Connection, query: Query) -> Where:
+    return compile_where(query.root, lambda field, pattern: fitting(connection, field, pattern))

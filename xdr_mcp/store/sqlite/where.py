@@ -1,0 +1,259 @@
+"""A query as SQL: mostly one full-text expression, the rest as conditions on columns.
+
+Everything that is a set of alerts per value (keywords, words, severity, status, verdict) is in one inverted index, whose
+rowid is the listing's order. So And, Or and Not over them is one MATCH that is walked newest first and left early, instead
+of a join of indexes. Only numbers and times are compared in SQL.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, json
+
+from xdr_mcp.alert import Severity, Status, Verdict
+from xdr_mcp.errors import QueryError
+from xdr_mcp.query import VALUE_LIMIT, And, Comparison, Level, Moment, Node, Not, Or, Pattern, Term, Words
+from xdr_mcp.store.sqlite.keys import LARGEST, first_key, last_key, microseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from xdr_mcp.alert import Alert
+
+EVERYTHING = "terms : everything"
+NOTHING = "terms : nothing"
+"""No alert has this token."""
+DEEPEST = 60
+"""FTS5 gives up at about 250 levels, SQLite's parser at 1,000."""
+MOST_VALUES = 500
+"""A wildcard that fits more values than this is looked up apart, a few hundred postings at a time."""
+
+_RANKS = {
+    "severity": ("s", tuple(severity.rank for severity in Severity)),
+    "status": ("w", tuple(status.ocsf_id for status in Status)),
+    "verdict": ("v", tuple(verdict.ocsf_id for verdict in Verdict)),
+}
+_OPERATORS = {
+    Comparison.EQ: operator.eq,
+    Comparison.NE: operator.ne,
+    Comparison.LT: operator.lt,
+    Comparison.LE: operator.le,
+    Comparison.GT: operator.gt,
+    Comparison.GE: operator.ge,
+}
+_NUMBERS = frozenset({"risk_score", "confidence", "count"})
+_TIMES = frozenset({"created", "updated", "first_seen", "last_seen"})
+_COLUMNS = {None: "{title description other}", "title": "title", "description": "description"}
+
+
+def presence(field: str) -> str:
+    """The dictionary's name for "has any value of this field"."""
+    return f":{field}"
+
+
+def term_name(field: str, value: str) -> str:
+    """The dictionary's name of a value."""
+    return f"{field}:{value}"
+
+
+def level_tokens(alert: Alert) -> str:
+    """The tokens by which every alert is found, whatever its terms."""
+    return f"everything s{alert.severity.rank} w{alert.status.ocsf_id} v{alert.verdict.ocsf_id}"
+
+
+class Where(Struct, frozen=True):
+    """A query, compiled. ``match`` is empty when the full-text index does not help."""
+
+    match: str
+    conditions: tuple[str, ...]
+    parameters: tuple[int | float | str, ...]
+    least_key: int
+    largest_key: int
+
+
+def compile_where(root: Node | None, term_ids: Callable[[str, Pattern], Sequence[int]]) -> Where:
+    """``root`` as conditions on ``alerts AS a``; parameters are always bound.
+
+    Raises:
+        QueryError: it is nested too deeply, or names a field that does not exist.
+    """
+    return _Compiler(term_ids).where(root)
+
+
+def glob(pattern: Pattern) -> str:
+    """The pattern for SQLite's GLOB, whose other wildcards are made literal."""
+    return "*".join(piece.translate({42: "[*]", 63: "[?]", 91: "[[]"}) for piece in pattern.pieces)
+
+
+def after_prefix(prefix: str) -> str:
+    """The least text that is larger than every text which begins with ``prefix``, by code point."""
+    head, last = prefix[:-1], ord(prefix[-1]) + 1
+    if last > 0x10FFFF:  # noqa: PLR2004 (the last code point)
+        return after_prefix(head)
+    return head + chr(0xE000 if 0xD800 <= last <= 0xDFFF else last)  # noqa: PLR2004 (surrogates are no text)
+
+
+class _Compiler:
+    def __init__(self, term_ids: Callable[[str, Pattern], Sequence[int]]) -> None:
+        self._term_ids = term_ids
+        self._known: dict[tuple[str, Pattern], Sequence[int]] = {}
+        self._parameters: list[int | float | str] = []
+
+    def where(self, root: Node | None) -> Where:
+        _refuse_depth(root)
+        indexed: list[Node] = []
+        conditions: list[str] = []
+        least, largest = 0, LARGEST
+        for node in _conjuncts(root):
+            if self._expression(node) is not None:
+                indexed.append(node)
+                continue
+            conditions.append(self._condition(node))
+            if isinstance(node, Moment) and node.field == "created":
+                low, high = _key_range(node)
+                least, largest = max(least, low), min(largest, high)
+        match = self._all(indexed) if indexed else None
+        return Where(match or "", tuple(conditions), tuple(self._parameters), least, largest)
+
+    def _expression(self, node: Node) -> str | None:  # noqa: PLR0911 (one a kind of node)
+        """The node as a full-text expression; None when it is not all in the full-text index."""
+        match node:
+            case Term():
+                ids = self._ids(node)
+                return _any([f"t{number}" for number in ids]) if len(ids) <= MOST_VALUES else None
+            case Words():
+                return _words(node)
+            case Level() if node.field in _RANKS:
+                letter, ranks = _RANKS[node.field]
+                holds = [rank for rank in ranks if _OPERATORS[node.comparison](rank, node.value)]
+                return EVERYTHING if len(holds) == len(ranks) else _any([f"{letter}{rank}" for rank in holds])
+            case And():
+                return self._all(node.nodes)
+            case Or():
+                return self._joined(" OR ", node.nodes, NOTHING)
+            case Not():
+                return self._all((node,))
+            case _:
+                return None
+
+    def _all(self, nodes: Sequence[Node]) -> str | None:
+        """What none of the negated holds, out of what all others hold."""
+        negated = [node.node for node in nodes if isinstance(node, Not)]
+        wanted = self._joined(" AND ", [node for node in nodes if not isinstance(node, Not)], EVERYTHING)
+        unwanted = self._joined(" OR ", negated, NOTHING)
+        if wanted is None or unwanted is None:
+            return None
+        return f"({wanted}) NOT ({unwanted})" if negated else wanted
+
+    def _joined(self, word: str, nodes: Sequence[Node], none: str) -> str | None:
+        parts = [self._expression(node) for node in nodes]
+        known = [f"({part})" for part in parts if part is not None]
+        if len(known) < len(parts):
+            return None
+        return word.join(known) if known else none
+
+    def _ids(self, term: Term) -> Sequence[int]:
+        key = (term.field, term.pattern)
+        if key not in self._known:
+            self._known[key] = self._term_ids(*key) if sum(map(len, term.pattern.pieces)) <= VALUE_LIMIT else ()
+        return self._known[key]
+
+    def _condition(self, node: Node) -> str:  # noqa: PLR0911 (one a kind of node)
+        if (expression := self._expression(node)) is not None:
+            self._parameters.append(expression)
+            return "a.key IN (SELECT rowid FROM postings WHERE postings MATCH ?)"
+        match node:
+            case Not():
+                return f"NOT {self._condition(node.node)}"
+            case And():
+                return "(" + " AND ".join([self._condition(part) for part in node.nodes]) + ")"
+            case Or():
+                return "(" + " OR ".join([self._condition(part) for part in node.nodes]) + ")"
+            case Term():
+                return self._many_values(self._ids(node))
+            case Moment() if node.field in _TIMES:
+                return self._comparison(node.field, node.comparison, microseconds(node.value))
+            case Level() if node.field in _NUMBERS:
+                return self._comparison(node.field, node.comparison, _bindable(node.value))
+            case _:
+                raise QueryError("", 0, 0, f"There is no field for {node}")
+
+    def _comparison(self, field: str, comparison: Comparison, value: float) -> str:
+        """A missing value satisfies no comparison, nor is it unknown: its opposite holds."""
+        self._parameters.append(value)
+        return f"ifnull(a.{field} {comparison.value} ?, 0)"
+
+    def _many_values(self, ids: Sequence[int]) -> str:
+        chunks = [ids[start : start + MOST_VALUES] for start in range(0, len(ids), MOST_VALUES)]
+        expressions = json.encode([_any([f"t{number}" for number in chunk]) for chunk in chunks]).decode()
+        self._parameters.append(expressions)
+        return (
+            "a.key IN (SELECT postings.rowid FROM json_each(?) AS chunk"
+            " CROSS JOIN postings WHERE postings MATCH chunk.value)"
+        )
+
+
+def _conjuncts(root: Node | None) -> Iterable[Node]:
+    """What must all hold, as flat as it gets."""
+    if root is None:
+        return
+    if isinstance(root, And):
+        for node in root.nodes:
+            yield from _conjuncts(node)
+    else:
+        yield root
+
+
+def _refuse_depth(root: Node | None) -> None:
+    level = [] if root is None else [root]
+    for _ in range(DEEPEST):
+        level = [child for node in level for child in _children(node)]
+        if not level:
+            return
+    raise QueryError("", 0, 0, f"The query is nested more than {DEEPEST} levels deep; write it flatter")
+
+
+def _children(node: Node) -> tuple[Node, ...]:
+    match node:
+        case And() | Or():
+            return node.nodes
+        case Not():
+            return (node.node,)
+        case _:
+            return ()
+
+
+def _any(tokens: Sequence[str]) -> str:
+    return f"terms : ({' OR '.join(tokens)})" if tokens else NOTHING
+
+
+def _words(node: Words) -> str:
+    if node.column not in _COLUMNS:
+        raise QueryError("", 0, 0, f"There is no text column {node.column}")
+    if not node.words:
+        return EVERYTHING
+    phrase = " ".join(node.words).replace('"', '""').replace("\0", " ")
+    return f'{_COLUMNS[node.column]} : "{phrase}"{" *" if node.prefix else ""}'
+
+
+def _bindable(value: int) -> float:
+    """An integer that SQLite can take; one beyond its range becomes the infinity on its side, which compares alike."""
+    if abs(value) <= LARGEST:
+        return value
+    return float("inf") if value > 0 else float("-inf")
+
+
+def _key_range(node: Moment) -> tuple[int, int]:
+    """Keys outside cannot satisfy the node: where a walk may begin and end."""
+    created = microseconds(node.value)
+    match node.comparison:
+        case Comparison.GE | Comparison.GT:
+            return first_key(created), LARGEST
+        case Comparison.LE | Comparison.LT:
+            return 0, last_key(created)
+        case Comparison.EQ:
+            return first_key(created), last_key(created)
+        case _:
+            return 0, LARGEST
