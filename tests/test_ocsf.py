@@ -5,8 +5,8 @@ from functools import cache
 
 import pytest
 from hypothesis import given, settings
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped] (it has no types)
-from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema  # type: ignore[import-untyped] (it has no types)
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema  # type: ignore[import-untyped]
 from strategies import alerts, storable_texts
 
 from xdr_mcp.alert import Alert, Attack, Entity, EntityKind, Severity, Status, Verdict

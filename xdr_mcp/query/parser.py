@@ -23,6 +23,7 @@ from datetime import datetime
 from xdr_mcp.errors import QueryError
 from xdr_mcp.query.fields import FIELDS, Field, field_named, nearest_field
 from xdr_mcp.query.nodes import And, Comparison, Node, Or, Query, all_of, any_of, opposite
+from xdr_mcp.query.text import words_of
 from xdr_mcp.query.values import Refused, Value, condition, words
 
 MAX_LENGTH = 4_000
@@ -33,7 +34,8 @@ MAX_CONDITIONS = 300
 """Conditions in a query; a network may count as up to 128."""
 EXAMPLE = "severity>=high and host:web* and not status:resolved"
 
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _BLANKS = re.compile(r"\s*")
 _KEYWORD_END = r"(?=[\s()\"“”]|$)"
 _AND = re.compile(rf"and{_KEYWORD_END}|&&", re.IGNORECASE)
@@ -78,7 +80,7 @@ def parse(text: str, *, now: datetime) -> Query:
     """
     if now.tzinfo is None:
         raise ValueError("the time to count from has no time zone; give it one, UTC if unsure")
-    readable = _UNSAFE.sub(lambda found: " " if found[0].isspace() else "\ufffd", text)
+    readable = _SURROGATE.sub("\ufffd", _CONTROL.sub(" ", text))
     if len(readable) > MAX_LENGTH:
         reason = f"the query has {len(text)} characters; at most {MAX_LENGTH} are read"
         raise QueryError(readable[:200], 0, 200, reason, EXAMPLE)
@@ -214,7 +216,7 @@ class _Parser:
             raise _Mistake(start, end, f"there is nothing to look for after {self.text[start:end]!r}", (start, end, ""))
         if operator := _OPERATOR.match(self.text, self.at):
             reason = f"a field goes before {operator[0]!r}. {_all_fields()}"
-            raise _Mistake(*operator.span(), reason, self.quoted_run(), "severity>=high")
+            raise _Mistake(*operator.span(), reason, self.quoted_run(), FIELDS["severity"].example)
 
     def unknown(self, named: re.Match[str]) -> _Mistake:
         is_text = len(named[1]) == 1 or self.text.startswith("//", named.end())  # C:\\Windows, https://example.com
@@ -299,11 +301,11 @@ class _Parser:
         self.move(end)
         return Value(tuple(pieces)), begin, end
 
-    def quoted_run(self) -> tuple[int, int, str]:
-        """What stands here up to the next blank, put in quotes."""
+    def quoted_run(self) -> tuple[int, int, str] | None:
+        """What stands here up to the next blank, put in quotes; None when there is no word in it."""
         end = self.run_end()
-        text = re.sub(r'["“”\\]', "", self.text[self.at : end])
-        return self.at, end, f'"{text}"'
+        text = re.sub(r'["“”]', "", self.text[self.at : end]).replace("\\", r"\\")
+        return (self.at, end, f'"{text}"') if words_of(text) else None
 
     def run_end(self) -> int:
         run = _RUN.match(self.text, self.at)
