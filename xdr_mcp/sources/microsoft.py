@@ -36,7 +36,7 @@ PERMISSION = "SecurityAlert.Read.All"
 
 MOST_READINGS = 6
 """Readings of one closed window before its alerts are said to change too fast. Each is a few seconds long."""
-MOST_EMPTY_PAGES = 50
+MOST_EMPTY_PAGES = 20
 """Empty pages in a row after which the next links are taken to lead nowhere."""
 
 
