@@ -301,7 +301,8 @@ def _halves(piece: Piece, error: WindowTooLarge) -> tuple[Piece, Piece]:
     window = piece.window
     if window.length <= SHORTEST_WINDOW:
         raise BadResponse(
-            f"the vendor holds more alerts updated at {window.start.isoformat()} than its API can page through: {error}"
+            f"the vendor holds more alerts updated between {window.start.isoformat()} and {window.end.isoformat()} "
+            f"than its API can page through: {error}"
         )
     middle = window.start + window.length / 2
     return Piece(Window(middle, window.end), piece.live), Piece(Window(window.start, middle), live=False)
