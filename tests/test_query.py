@@ -364,6 +364,7 @@ def test_many_queries_are_asked_about_one_alert() -> None:
 
 
 @given(alerts(), queries)
+@example(RANSOM, 'ip:"a/b"')
 def test_a_negated_query_finds_what_the_query_does_not(drawn: Alert, query: str) -> None:
     assert asks_for(f"not ({query})", drawn) is not asks_for(query, drawn)
 
@@ -480,6 +481,7 @@ def test_an_unknown_field_is_answered_with_all_fields() -> None:
 @example("not " * 900 + "a")
 @example("a:" * 1_000)
 @example('"' * 999)
+@example("and *")
 @example("“")
 def test_every_query_parses_or_is_refused_with_an_example_that_parses(query: str) -> None:
     if error := mistake_in(query):

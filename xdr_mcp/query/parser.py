@@ -103,11 +103,11 @@ def _example(text: str, first: _Mistake, now: datetime) -> str:
         if not text or len(text) > MAX_LENGTH:
             break
         try:
-            _Parser(text, now).query()
+            root = _Parser(text, now).query()
         except _Mistake as another:
             mistake = another
         else:
-            return text
+            return first.instead if root is None else text
     return first.instead
 
 

@@ -23,6 +23,8 @@ WORD_LIMIT = 256
 TEXT_LIMIT = 32_000
 """A text column is cut after this many folded characters: at most 16,000 words, as many as a tsvector can place."""
 
+_SHORT = 128
+"""Most short values (products, rules, hosts) come back in alert after alert: their folded form is remembered."""
 _WORD = re.compile(r"[^\W_]+")
 _ASCII_CONTROLS = dict.fromkeys((*range(32), 127), " ")
 _HANGUL_FILLERS = frozenset("\u115f\u1160")
@@ -35,6 +37,10 @@ def fold(text: str) -> str:
     ``Café\u200b  ﬁle`` becomes ``cafe file``. Folding what is folded changes nothing. Controls (NUL too) count as blanks, a
     lone surrogate becomes U+FFFD. Takes time in proportion to the length; cutting is left to who keeps the text.
     """
+    return _fold_again(text) if len(text) <= _SHORT else _fold(text)
+
+
+def _fold(text: str) -> str:
     if text.isascii():
         return " ".join(text.lower().translate(_ASCII_CONTROLS).split())
     while True:
@@ -42,6 +48,9 @@ def fold(text: str) -> str:
         if folded == text:
             return folded
         text = folded
+
+
+_fold_again = lru_cache(maxsize=8_192)(_fold)
 
 
 @lru_cache(maxsize=4_096)
@@ -63,7 +72,14 @@ def words_of(text: str) -> tuple[str, ...]:
     Joined with blanks they are read back as the same words by a tokenizer that separates at every ASCII character that is
     no letter or digit, and keeps all others (FTS5's ``ascii``).
     """
-    return tuple(word[:WORD_LIMIT] for word in _WORD.findall(fold(text)))
+    return _words_again(text) if len(text) <= _SHORT else _words(text)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word[:WORD_LIMIT] for word in _WORD.findall(_fold(text)))
+
+
+_words_again = lru_cache(maxsize=8_192)(_words)
 
 
 def value_of(text: str) -> str:
@@ -79,12 +95,12 @@ def texts_of(alert: Alert) -> tuple[tuple[str, str], ...]:
     return (
         ("title", _column(alert.title)),
         ("description", _column(alert.description)),
-        ("other", _column("\n".join(dict.fromkeys(_other(alert))))),
+        ("other", _column(*dict.fromkeys(_other(alert)))),
     )
 
 
-def _column(text: str) -> str:
-    return " ".join(words_of(fold(text)[:TEXT_LIMIT]))
+def _column(*texts: str) -> str:
+    return " ".join(" ".join(words) for text in texts if (words := words_of(text)))[:TEXT_LIMIT].rstrip()
 
 
 def _other(alert: Alert) -> Iterator[str]:

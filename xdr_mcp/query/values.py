@@ -14,10 +14,9 @@ from xdr_mcp.query.fields import Field, FieldKind
 from xdr_mcp.query.nodes import Comparison, Level, Moment, Node, Pattern, Term, Words, all_of, any_of, opposite
 from xdr_mcp.query.text import fold, value_of, words_of
 
+_NETWORK = re.compile(r"\s*[0-9a-fA-F.:]+/[0-9.]+\s*")
 _LARGEST = 10**15
 """No level reaches this; a store's integers go further."""
-_MOST_NETWORKS = 128
-"""An IPv4 network is spelled out as at most so many patterns (the worst are /1, /9, /17 and /25)."""
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _RELATIVE = re.compile(r"(?:now)?-?(\d{1,6})([smhdw])")
@@ -99,7 +98,7 @@ def condition(field: Field, comparison: Comparison, value: Value, now: datetime)
 
 
 def _keyword(field: Field, value: Value) -> Node:
-    if field.name == "ip" and not value.wild and "/" in value.text:
+    if field.name == "ip" and not value.wild and _NETWORK.fullmatch(value.text):
         return _network(value.text)
     pattern = _pattern(value)
     if pattern.exact == "":
@@ -116,7 +115,7 @@ def _pattern(value: Value) -> Pattern:
 
 
 def _network(text: str) -> Node:
-    """The addresses of an IPv4 network, as patterns on whole octets: ``10.0.0.0/8`` is ``10.*``.
+    """The addresses of an IPv4 network, as patterns on whole octets: ``10.0.0.0/8`` is ``10.*``, a /9 is 128 of them.
 
     Exact for addresses in their usual form, and as much a matter of text as any other pattern, so every store agrees.
     """
