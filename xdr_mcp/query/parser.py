@@ -219,7 +219,7 @@ class _Parser:
             raise _Mistake(*operator.span(), reason, self.quoted_run(), FIELDS["severity"].example)
 
     def unknown(self, named: re.Match[str]) -> _Mistake:
-        is_text = len(named[1]) == 1 or self.text.startswith("//", named.end())  # C:\\Windows, https://example.com
+        is_text = len(named[1]) == 1 or self.text.startswith("//", named.end())  # a drive or a URL
         near = None if is_text else nearest_field(named[1])
         missing = f"there is no field {named[1][:60]!r}"
         if near is None:
