@@ -24,13 +24,17 @@ ALERT_FIELDS = tuple(field.name for field in msgspec.structs.fields(Alert))
 RECENT_ROWS = 25
 BLIND = "blind"
 
-_TITLE_SHOWN = 80
+_TITLE_SHOWN = 72
 _ABOUT_SHOWN = 2
-_ENTITY_SHOWN = 48
+_ENTITY_SHOWN = 40
 _ERROR_SHOWN = 200
 _RAW_SHOWN = 131_072
 _NEIGHBOURS_SEARCHED = 500
 _PRINCIPALS = (EntityKind.HOST, EntityKind.USER, EntityKind.EMAIL, EntityKind.RESOURCE, EntityKind.IP)
+
+
+class UnknownField(XdrMcpError):
+    """An alert has no such field."""
 
 
 class UnknownAlert(XdrMcpError):
@@ -55,7 +59,9 @@ class Answers:
         Raises:
             QueryError: the query cannot be understood.
             BadCursor: the cursor was not given out by this tool for this query.
+            UnknownField: a field asked for does not exist.
         """
+        _check_fields(fields)
         place = self._cursors.open(cursor, tool, text) if cursor else None
         asked = place.asked if place else self._clock()
         query = parse(text, now=asked)
@@ -142,6 +148,11 @@ def caveat(coverage: Sequence[dict[str, Any]]) -> str:
     ]
     told = [f"Blind: {', '.join(blind)}."] if blind else []
     return " ".join(told + ([f"Failing: {', '.join(failing)}."] if failing else []))
+
+
+def _check_fields(fields: Sequence[str]) -> None:
+    if unknown := [visible(name) for name in fields if name not in ALERT_FIELDS]:
+        raise UnknownField(f"No such field: {', '.join(unknown)}. An alert has {', '.join(ALERT_FIELDS)}")
 
 
 # ---------------------------------------------------------------- how things are told

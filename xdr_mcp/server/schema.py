@@ -25,7 +25,8 @@ def _lean(schema: Any, definitions: dict[str, Any], dropped: set[str]) -> Any:
     if not isinstance(schema, dict):
         return schema
     if "$ref" in schema:
-        schema = definitions[schema["$ref"].rpartition("/")[2]] | schema
+        meant = definitions[schema["$ref"].rpartition("/")[2]]
+        schema = {key: value for key, value in meant.items() if key != "description"} | schema
     slim: dict[str, Any] = {}
     for key, value in schema.items():
         if key == "properties":
@@ -50,28 +51,45 @@ def _array(items: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
+def _sparing(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same object, its many texts named in one list instead of described one by one."""
+    properties: dict[str, Any] = schema["properties"]
+    return {
+        "type": "object",
+        "properties": {name: _shallow(kind) for name, kind in properties.items() if kind not in (_TEXT, {})},
+        "propertyNames": {"enum": list(properties)},
+        "additionalProperties": _TEXT,
+        "required": ["id"],
+    }
+
+
+def _shallow(schema: dict[str, Any]) -> dict[str, Any]:
+    """A list of objects says only that."""
+    return _array({"type": "object"}) if "properties" in schema.get("items", {}) else schema
+
+
 _TEXT = {"type": "string"}
 _NUMBER = {"type": "integer"}
 
-COVERAGE = _array(_object("source state", source=_TEXT, state=_TEXT, age_s=_NUMBER, why=_TEXT))
-"""How far the picture reaches, per source."""
+COVERAGE = _array({"type": "object"})
+"""How far the picture reaches, per source: ``source``, ``state``, ``age_s`` (seconds) and ``why``, each where it is known."""
 
-ROW = _object("id", id=_TEXT, severity=_TEXT, status=_TEXT, title=_TEXT, created=_TEXT, about=_array(_TEXT))
+ROW = _object("id", id=_TEXT, severity={}, status={}, title={}, created={}, about=_array(_TEXT))
 """A compact alert; with ``fields``, it has those of ``ALERT``."""
 
-ALERT = lean(msgspec.json.schema(Alert), "description", "enum", "minimum", "maximum") | {"required": ["id"]}
+ALERT = _sparing(lean(msgspec.json.schema(Alert), "description", "enum", "minimum", "maximum", "required"))
 """An alert whole. What has no value is left out."""
 
-LISTING = _object("alerts total coverage", alerts=_array(ROW), total=_NUMBER, next_cursor=_TEXT, coverage=COVERAGE)
+LISTING = _object("alerts total", alerts=_array(ROW), total=_NUMBER, next_cursor=_TEXT, coverage=COVERAGE)
 
 WHOLE = _object(
-    "alert revision seq change fetched saved coverage",
+    "alert revision",
     alert=ALERT,
     revision=_NUMBER,
     seq=_NUMBER,
-    change=_TEXT,
-    fetched=_TEXT,
-    saved=_TEXT,
+    change={},
+    fetched={},
+    saved={},
     raw={},
     coverage=COVERAGE,
 )

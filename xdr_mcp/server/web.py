@@ -215,15 +215,16 @@ async def serve_http(
         web = _Uvicorn(config, started=lambda: ready(url), stopping=server.end_streams)
 
         async def stop_in_order() -> None:
-            await stop_requested()
-            web.should_exit = True
+            try:
+                await stop_requested()
+            finally:  # by a signal, or because whoever called is cancelled
+                web.should_exit = True
 
         async with server.running(), anyio.create_task_group() as tasks:
             tasks.start_soon(stop_in_order)
-            try:
+            with anyio.CancelScope(shield=True):
                 await web.serve([listener])
-            finally:
-                tasks.cancel_scope.cancel()
+            tasks.cancel_scope.cancel()
 
 
 def _listen_on(host: str, port: int) -> socket.socket:
