@@ -22,6 +22,10 @@ Every message names the cause and the remedy. None contains a secret.
 from __future__ import annotations
 
 
+EXCERPT = 60
+"""Characters of a long query shown on each side of the part at fault."""
+
+
 class XdrMcpError(Exception):
     """Something went wrong in xdr-mcp."""
 
@@ -52,10 +56,14 @@ class QueryError(XdrMcpError):
         super().__init__(self.render())
 
     def render(self) -> str:
-        """The query, a line that marks the part at fault, the reason, and an example that works."""
-        line = self.query.replace("\n", " ").replace("\r", " ").replace("\t", " ")
-        marker = " " * self.start + "^" * max(1, self.end - self.start)
-        text = f"{self.reason}\n  {line}\n  {marker}"
+        """The query (what lies around the mark, when it is long), the part at fault marked, the reason, and an example."""
+        begin = max(0, self.start - EXCERPT)
+        stop = min(len(self.query), max(self.start + 1, min(self.end, self.start + EXCERPT)) + EXCERPT)
+        before = "… " if begin else ""
+        after = " …" if stop < len(self.query) else ""
+        shown = "".join(character if character.isprintable() else " " for character in self.query[begin:stop])
+        mark = " " * (len(before) + self.start - begin) + "^" * max(1, min(self.end, stop) - self.start)
+        text = f"{self.reason}\n  {before}{shown}{after}\n  {mark}"
         return f"{text}\nFor example: {self.example}" if self.example else text
 
 
