@@ -21,7 +21,6 @@ Every message names the cause and the remedy. None contains a secret.
 
 from __future__ import annotations
 
-
 EXCERPT = 60
 """Characters of a long query shown on each side of the part at fault."""
 
