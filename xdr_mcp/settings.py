@@ -12,11 +12,11 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar, cast
 
 import pydantic_settings
 from pydantic import (
@@ -39,6 +39,7 @@ PREFIX: Final = "XDR_"
 PRIMARY: Final = "xdr"
 """The source whose options carry no name of their own: ``XDR_BASE_URL``, not ``XDR_XDR_BASE_URL``."""
 TOML: Final = "xdr-mcp.toml"
+COMMAND_LINE: Final = "command line"
 LOOPBACK: Final = "127.0.0.1"
 SHORTEST_TOKEN: Final = 16
 
@@ -210,6 +211,11 @@ class Settings(BaseModel):
         None,
         description="Bearer token that HTTP clients must send. Set one before listening on anything but loopback.",
     )
+    http_unauthenticated: bool = Field(
+        default=False,
+        description="Said on purpose: others can reach the address without a token, because something in front of it asks "
+        "who they are.",
+    )
     http_allowed_hosts: Names = Field(
         (),
         description="Host headers taken beside the address listened on, by comma: `xdr.example.com,xdr.example.com:*`.",
@@ -258,6 +264,7 @@ class Configuration:
     file: Mapping[str, Any]
     """What xdr-mcp.toml holds."""
     choices: tuple[Choice, ...]
+    alone: bool = False
 
     def options(self, source: SourceName, model: type[Model]) -> tuple[Model, tuple[Choice, ...]]:
         """A source's own options, and where each came from.
@@ -268,7 +275,8 @@ class Configuration:
         self._check_prefix(source, model)
         table = _table(_table(self.file, "sources"), source.name)
         given = self.given.get(source.name, {})
-        return _read(model, _Lookup(source.prefix, f"[sources.{source.name}] in {TOML}", table, given, self.folder))
+        where = f"[sources.{source.name}] in {TOML}"
+        return _read(model, _Lookup(source.prefix, where, table, given, self.folder, self.alone))
 
     def origin(self, variable: str) -> str:
         """Where a setting's value came from."""
@@ -276,6 +284,8 @@ class Configuration:
 
     def unknown(self, options: Iterable[tuple[SourceName, type[BaseModel]]]) -> list[str]:
         """A line for each ``XDR_`` variable, and each key of xdr-mcp.toml, that nothing reads: most are typing errors."""
+        if self.alone:
+            return []
         options = tuple(options)
         known = {*_variables(Settings, PREFIX)}
         known.update(*(_variables(model, source.prefix) for source, model in options))
@@ -302,17 +312,21 @@ class Configuration:
             )
 
 
-def load(given: Mapping[str, Mapping[str, Any]] | None = None, folder: Path | None = None) -> Configuration:
+def load(
+    given: Mapping[str, Mapping[str, Any]] | None = None, folder: Path | None = None, *, alone: bool = False
+) -> Configuration:
     """Read the settings. ``given`` is the command line's (see ``Configuration.given``); ``folder`` the working directory.
+
+    With ``alone`` nothing but ``given`` counts: neither files nor the environment.
 
     Raises:
         SettingsError: a value is wrong; the message names the variable, the problem and the remedy, and no secret.
     """
     folder = folder or Path.cwd()
     given = given or {}
-    file = _toml(folder / TOML)
-    settings, choices = _read(Settings, _Lookup(PREFIX, TOML, file, given.get("", {}), folder))
-    return Configuration(settings, folder, given, file, choices)
+    file = {} if alone else _toml(folder / TOML)
+    settings, choices = _read(Settings, _Lookup(PREFIX, TOML, file, given.get("", {}), folder, alone))
+    return Configuration(settings, folder, given, file, choices, alone)
 
 
 @dataclass(frozen=True)
@@ -325,6 +339,8 @@ class _Lookup:
     table: Mapping[str, Any]
     given: Mapping[str, Any]
     folder: Path
+    alone: bool
+    """Nothing but ``given`` counts."""
 
 
 def _read(model: type[Model], lookup: _Lookup) -> tuple[Model, tuple[Choice, ...]]:
@@ -346,11 +362,19 @@ def _read(model: type[Model], lookup: _Lookup) -> tuple[Model, tuple[Choice, ...
     )
 
 
+def _reader(model: type[BaseModel]) -> type[BaseSettings]:
+    """What the ready-made readers want: a BaseSettings with the fields of ``model``."""
+    bases: Any = (model, BaseSettings)
+    return cast("type[BaseSettings]", create_model("Reader", __base__=bases))
+
+
 def _layers(model: type[BaseModel], lookup: _Lookup) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """What each place says, by field name; a later layer wins. An empty variable is an unset one."""
+    if lookup.alone:
+        yield COMMAND_LINE, lookup.given
+        return
     yield TOML, lookup.table
-    bases: Any = (model, BaseSettings)  # the ready-made readers want a BaseSettings, the model is a plain one
-    reader: type[BaseSettings] = create_model("Reader", __base__=bases)
+    reader = _reader(model)
     try:
         dotenv = DotEnvSettingsSource(
             reader,
@@ -366,7 +390,7 @@ def _layers(model: type[BaseModel], lookup: _Lookup) -> Iterator[tuple[str, Mapp
         raise SettingsError(f"cannot read {lookup.folder / '.env'}: {error}; mend the file or remove it") from error
     except pydantic_settings.SettingsError as error:
         raise SettingsError(f"{lookup.prefix}*: {error}; a list or table is written as JSON") from None
-    yield "command line", {name: value for name, value in lookup.given.items() if value is not None}
+    yield COMMAND_LINE, {name: value for name, value in lookup.given.items() if value is not None}
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -444,72 +468,3 @@ def _explain(problem: Mapping[str, Any], model: type[BaseModel], lookup: _Lookup
     default = "" if declared.is_required() else f" (default: {_show(declared.get_default())})"
     origin = origins.get(name, "default")
     return f"{variable}{value} from the {origin}: {said[:1].lower()}{said[1:]}.{meaning}{default}"
-
-
-# ---------------------------------------------------------------- where things lie
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where everything that is kept lies."""
-
-    data: Path
-    alerts: Path
-    moved: str = field(default="")
-    """Why they are not in the working directory; empty when they are, or when a setting says where."""
-
-    @property
-    def store(self) -> Path:
-        """The store's file."""
-        return self.data / "xdr-mcp.db"
-
-    def make(self) -> None:
-        """Make both folders, for their owner alone, and keep what they hold out of version control.
-
-        Raises:
-            SettingsError: one of them cannot be made.
-        """
-        for variable, folder in (("XDR_DATA_DIR", self.data), ("XDR_ALERTS_DIR", self.alerts)):
-            try:
-                _make_private(folder)
-            except OSError as error:
-                raise SettingsError(
-                    f"{variable}: {folder} cannot be made or written: {error.strerror}; "
-                    f"point {variable} at a folder that can be"
-                ) from error
-
-
-def places(configuration: Configuration) -> Places:
-    """Where things lie under these settings; makes nothing."""
-    settings, here = configuration.settings, configuration.folder
-    variables = {"XDR_DATA_DIR": settings.data_dir, "XDR_ALERTS_DIR": settings.alerts_dir}
-    stuck = [
-        variable
-        for variable, folder in variables.items()
-        if configuration.origin(variable) == "default" and not _writable(here / folder)
-    ]
-    if not stuck:
-        return Places(here / settings.data_dir, here / settings.alerts_dir)
-    import platformdirs  # noqa: PLC0415 (rarely needed, and commands are to start fast)
-
-    per_user = platformdirs.user_data_path("xdr-mcp", appauthor=False)
-    return Places(
-        per_user if "XDR_DATA_DIR" in stuck else here / settings.data_dir,
-        per_user / "alerts" if "XDR_ALERTS_DIR" in stuck else here / settings.alerts_dir,
-        f"the working directory {here} cannot be written; {' and '.join(stuck)} are not set, so {per_user} is used",
-    )
-
-
-def _writable(folder: Path) -> bool:
-    """Whether files can be made in it, or, where it is not there yet, whether it can be."""
-    while not folder.exists():
-        folder = folder.parent
-    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
-
-
-def _make_private(folder: Path) -> None:
-    if not folder.is_dir():
-        folder.mkdir(mode=0o700, parents=True)
-        (folder / ".gitignore").write_text("*\n", encoding="ascii")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(13, "permission denied")

@@ -98,16 +98,27 @@ class Counter(logging.Handler):
             self.warnings += 1
 
 
-# Loud at the level that is useful of ours, and their debug lines would show headers and bodies with credentials in them.
+class _Stderr(logging.StreamHandler[IO[str]]):
+    """Looks up ``sys.stderr`` anew for each line, so that a progress display that stands in for it is not torn."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> IO[str]:  # type: ignore[override]
+        return sys.stderr
+
+
+# At the level that is useful of ours they are loud, and their debug lines show headers and bodies with credentials in them.
 _LOUD: Final = ("httpx", "httpcore", "httpx2", "httpcore2", "hpack", "mcp", "uvicorn", "asyncio", "sse_starlette")
 
 
-def configure(level: str = "info", style: Literal["plain", "json"] = "plain", stream: IO[str] | None = None) -> Counter:
-    """Send log lines to ``stream`` (stderr), and count the bad ones.
+def configure(level: str = "info", style: Literal["plain", "json"] = "plain") -> Counter:
+    """Send log lines to stderr, and count the bad ones.
 
     To be called before an ``MCPServer`` is made: it would set up its own coloured, wrapped lines otherwise.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(JsonFormatter() if style == "json" else PlainFormatter())
     counter = Counter()
     logging.basicConfig(level=level.upper(), handlers=[handler, counter], force=True)

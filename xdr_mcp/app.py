@@ -1,0 +1,504 @@
+"""Joins everything: settings → places, store, sources, pollers, deliveries, server. The only module that names concrete parts.
+
+What is costly to import (the MCP SDK: about a second; the HTTP client and the simulator: a fifth of one) is imported where
+it is used, so that ``xdr-mcp --help``, ``alerts`` and ``status`` answer at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import anyio
+from msgspec import Struct
+from pydantic import BaseModel, SecretStr
+
+from xdr_mcp import __version__, telemetry
+from xdr_mcp.alert import Change
+from xdr_mcp.delivery import Delivery
+from xdr_mcp.errors import SettingsError, StoreUnusable, XdrMcpError
+from xdr_mcp.interfaces import Health, Memory, Source, SourceType, Store, utc_now
+from xdr_mcp.places import Places, places
+from xdr_mcp.poller import Pace, Poller, PollReport
+from xdr_mcp.query import Query, matches
+from xdr_mcp.settings import LOOPBACK, PRIMARY, Choice, Configuration, Settings, SourceName, load
+from xdr_mcp.sinks.archive import Archive
+
+if TYPE_CHECKING:  # a second to import
+    from xdr_mcp.server import XdrServer
+    from xdr_mcp.server.web import HttpOptions
+
+log = logging.getLogger(__name__)
+
+PROBE_PAUSE: Final = 2.0
+"""Seconds before a server over stdio begins to poll: some assistants start one only to look at it, and end it at once."""
+
+FOLLOWED_AT_ONCE: Final = 500
+DEMO_ALERTS: Final = 300
+QUIET: Final = 30.0
+"""Seconds to wait for a change before looking again anyway: a missed wake-up costs this, never data."""
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+Progress = Callable[[PollReport], None]
+
+
+def _silent(_: PollReport) -> None:
+    """No progress is shown."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every command starts from."""
+
+    configuration: Configuration
+    places: Places
+    trouble: telemetry.Counter
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.configuration.settings
+
+
+def set_up(given: Mapping[str, Mapping[str, Any]] | None = None, *, alone: bool = False) -> Setup:
+    """Read the settings and start logging; touches no store and no network.
+
+    ``given`` and ``alone`` are as for ``settings.load``.
+
+    Raises:
+        SettingsError: a setting is wrong.
+    """
+    configuration = load(given, alone=alone)
+    settings = configuration.settings
+    trouble = telemetry.configure(settings.log_level, settings.log_format)
+    if settings.http_token:
+        telemetry.hide(settings.http_token.get_secret_value())
+    for choice in configuration.choices:
+        log.debug("%s=%s (%s)", choice.variable, choice.shown, choice.origin)
+    return Setup(configuration, places(configuration), trouble)
+
+
+def holder() -> str:
+    """What this process is called where it holds a lease: host, process, and something that no restart repeats."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+
+
+def pace(settings: Settings) -> Pace:
+    """How often, and how far back, the settings say."""
+    return Pace(
+        interval=settings.poll_interval,
+        initial_lookback=settings.initial_lookback,
+        shortest_look_back=settings.shortest_look_back,
+        longest_look_back=settings.longest_look_back,
+        rescan_every=settings.rescan_every,
+        rescan_span=settings.rescan_span,
+    )
+
+
+# ---------------------------------------------------------------- the parts
+
+
+@asynccontextmanager
+async def keeping(setup: Setup) -> AsyncIterator[Store]:
+    """The store, made where it is not there yet, and the folders beside it.
+
+    Raises:
+        SettingsError: a folder cannot be made. StoreUnusable: the store cannot be opened.
+    """
+    from xdr_mcp.store import open_store  # noqa: PLC0415 (see the module's docstring)
+
+    if setup.places.moved:
+        log.warning("%s", setup.places.moved)
+    setup.places.make()
+    log.info("store: %s; archive: %s", setup.places.store, setup.places.alerts)
+    async with open_store(setup.places.store) as store:
+        yield store
+
+
+@asynccontextmanager
+async def looking(setup: Setup) -> AsyncIterator[Store]:
+    """The store, to ask it: makes nothing, calls nobody.
+
+    Raises:
+        StoreUnusable: there is none yet, or it cannot be opened.
+    """
+    from xdr_mcp.store import open_store  # noqa: PLC0415 (see the module's docstring)
+
+    if not setup.places.store.exists():
+        raise StoreUnusable(
+            f"there is no store at {setup.places.store} yet; `xdr-mcp poll` makes one, and XDR_DATA_DIR says where it lies"
+        )
+    async with open_store(setup.places.store) as store:
+        yield store
+
+
+def source_type(source: SourceName) -> SourceType:
+    """The vendor's module behind a configured source.
+
+    Raises:
+        SettingsError: there is no such type, or what it needs is not installed.
+    """
+    from xdr_mcp.sources import source_types  # noqa: PLC0415 (see the module's docstring)
+
+    return source_types()[source.type]
+
+
+@asynccontextmanager
+async def open_source(setup: Setup, source: SourceName, memory: Memory) -> AsyncGenerator[Source]:
+    """One source, connected lazily; its secrets are blotted out of log lines from now on.
+
+    Raises:
+        SettingsError: an option is missing or wrong, or there is no such source type.
+    """
+    kind = source_type(source)
+    options, choices = setup.configuration.options(source, kind.Options)
+    for choice in choices:
+        log.debug("%s=%s (%s)", choice.variable, choice.shown, choice.origin)
+    async with kind.open(source.name, options, memory) as opened:
+        if not opened.idle_reason:  # the dummy credential is no secret, and is to be told
+            _hide_secrets(options)
+        yield opened
+
+
+def _hide_secrets(options: BaseModel) -> None:
+    for name in type(options).model_fields:
+        if isinstance(value := getattr(options, name), SecretStr):
+            telemetry.hide(value.get_secret_value())
+
+
+def chosen_settings(setup: Setup) -> list[Choice]:
+    """Every setting in force, the sources' own included as far as they can be read."""
+    choices = list(setup.configuration.choices)
+    for source in setup.settings.sources:
+        with suppress(SettingsError):  # told by who opens the source
+            choices += setup.configuration.options(source, source_type(source).Options)[1]
+    return choices
+
+
+def warn_of_unknown(setup: Setup) -> None:
+    """Log a line for each variable and key that nothing reads."""
+    for line in unknown_settings(setup):
+        log.warning("%s", line)
+
+
+def unknown_settings(setup: Setup) -> list[str]:
+    """A line for each variable and key that nothing reads."""
+    sources = setup.settings.sources
+    return setup.configuration.unknown((source, source_type(source).Options) for source in sources)
+
+
+# ---------------------------------------------------------------- headless polling
+
+
+async def poll_once(setup: Setup, progress: Progress = _silent) -> list[PollReport]:
+    """Read everything that is due from every source, and archive it. One source's failure does not stop the others.
+
+    Raises:
+        SettingsError, SourceError, StoreError, SinkError: the first failure; further ones are logged.
+    """
+    reports: list[PollReport] = []
+    failures: list[XdrMcpError] = []
+    async with keeping(setup) as store:
+        name = holder()
+        for source in setup.settings.sources:
+            try:
+                async with open_source(setup, source, store.memory(source.name)) as opened:
+                    poller = Poller(opened, store, pace=pace(setup.settings), holder=name, progress=progress)
+                    reports.append(await poller.once())
+            except XdrMcpError as error:
+                failures.append(error)
+        try:
+            await Delivery(_archive(setup), store, holder=name).drain()
+        except XdrMcpError as error:
+            failures.append(error)
+    for failure in failures[1:]:
+        log.error("%s", failure)
+    if failures:
+        raise failures[0]
+    return reports
+
+
+async def poll(setup: Setup, progress: Progress = _silent) -> None:
+    """Poll every source and feed the archive, for ever.
+
+    Raises:
+        SettingsError, StoreUnusable: nothing could be started. Once running, every failure is told and retried.
+    """
+    if not setup.settings.poll_enabled:
+        raise SettingsError("XDR_POLL_ENABLED is false, so there is nothing to poll; set it to true, or leave it out")
+    warn_of_unknown(setup)
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(keeping(setup))
+        opened = [
+            await stack.enter_async_context(open_source(setup, source, store.memory(source.name)))
+            for source in setup.settings.sources
+        ]
+        await _together(_filling(setup, store, opened, progress))
+
+
+def _filling(setup: Setup, store: Store, sources: list[Source], progress: Progress = _silent) -> list[Work]:
+    """What fills the store and what follows it durably, each to be run for ever."""
+    name = holder()
+    pollers = [Poller(source, store, pace=pace(setup.settings), holder=name, progress=progress) for source in sources]
+    return [*(poller.run for poller in pollers), Delivery(_archive(setup), store, holder=name).run]
+
+
+def _archive(setup: Setup) -> Archive:
+    return Archive(setup.places.alerts, version=__version__)
+
+
+async def _together(works: list[Work]) -> None:
+    async with anyio.create_task_group() as group:
+        for work in works:
+            group.start_soon(work)
+
+
+# ---------------------------------------------------------------- serving
+
+
+async def serve_stdio(setup: Setup) -> None:
+    """Serve one assistant over stdin and stdout, and poll beside, until it leaves or a signal comes.
+
+    Raises:
+        SettingsError, StoreUnusable: the server could not be started.
+    """
+    from xdr_mcp.server.stdio import serve_stdio  # noqa: PLC0415 (see the module's docstring)
+
+    async with _serving(setup, pause=PROBE_PAUSE) as server:
+        await serve_stdio(server)
+
+
+async def serve_http(setup: Setup, ready: Callable[[str], None]) -> None:
+    """Serve any number of assistants over HTTP, and poll beside, until a signal comes. ``ready`` is told the URL.
+
+    Raises:
+        SettingsError, StoreUnusable: the server could not be started.
+    """
+    from xdr_mcp.server.web import serve_http  # noqa: PLC0415 (see the module's docstring)
+
+    options = _http_options(setup.settings).checked()
+    async with _serving(setup) as server:
+        await serve_http(server, options, ready=ready)
+
+
+def _http_options(settings: Settings) -> HttpOptions:
+    from xdr_mcp.server.web import HttpOptions  # noqa: PLC0415 (see the module's docstring)
+
+    return HttpOptions(
+        host=settings.http_host,
+        port=settings.http_port,
+        allowed_hosts=settings.http_allowed_hosts,
+        allowed_origins=settings.http_allowed_origins,
+        token=settings.http_token.get_secret_value() if settings.http_token else "",
+        unauthenticated=settings.http_unauthenticated,
+        stale_after=max(timedelta(minutes=15), 3 * settings.poll_interval),
+    )
+
+
+@asynccontextmanager
+async def _serving(setup: Setup, *, pause: float = 0.0) -> AsyncIterator[XdrServer]:
+    """The server, with what fills the store to run beside it: begun ``pause`` seconds later.
+
+    A source that is not configured rightly does not take the server down: what is stored can still be asked for.
+    """
+    from xdr_mcp.server import build_server  # noqa: PLC0415 (see the module's docstring)
+
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(keeping(setup))
+        works: list[Work] = []
+        if setup.settings.poll_enabled:
+            warn_of_unknown(setup)
+            works = _filling(setup, store, await _open_usable(setup, store, stack))
+        else:
+            log.info("XDR_POLL_ENABLED is false: following what other processes save")
+        yield build_server(
+            store,
+            version=__version__,
+            cursor_key=_cursor_key(setup.places.data),
+            facts=lambda: status_facts(setup),
+            background=[_later(pause, work) for work in works],
+        )
+
+
+async def _open_usable(setup: Setup, store: Store, stack: AsyncExitStack) -> list[Source]:
+    opened: list[Source] = []
+    for source in setup.settings.sources:
+        try:
+            opened.append(await stack.enter_async_context(open_source(setup, source, store.memory(source.name))))
+        except SettingsError as error:
+            log.error("%s is not polled: %s", source.name, error)  # noqa: TRY400 (the message says all; no traceback)
+            await _report_disabled(store, source, str(error))
+    return opened
+
+
+async def _report_disabled(store: Store, source: SourceName, reason: str) -> None:
+    """Tell why nobody polls a source, unless another process does."""
+    known = {state.source: state for state in await store.states()}
+    if source.name not in known or known[source.name].lease is None:
+        health = Health(state="disabled", last_error=reason, last_error_at=utc_now())
+        await store.report(source.name, health, None)
+
+
+def _later(pause: float, work: Work) -> Work:
+    async def begin() -> None:
+        await anyio.sleep(pause)
+        await work()
+
+    return begin
+
+
+def _cursor_key(folder: Path) -> bytes:
+    """The key that signs cursors: one for all processes on a store, so that any of them takes another's cursor."""
+    path = folder / "cursor.key"
+    temporary = folder / f".cursor.key-{os.getpid()}"
+    if not path.exists():
+        temporary.touch(mode=0o600)
+        temporary.write_bytes(secrets.token_bytes(32))
+        with suppress(FileExistsError):  # another process was faster: linking takes what is whole, and the first
+            os.link(temporary, path)
+        temporary.unlink()
+    return path.read_bytes()
+
+
+def status_facts(setup: Setup) -> dict[str, Any]:
+    """What ``status`` tells beside what the store knows."""
+    facts: dict[str, Any] = {"store": str(setup.places.store), "archive": str(setup.places.alerts)}
+    return facts | ({"note": setup.places.moved} if setup.places.moved else {})
+
+
+async def follow(store: Store, query: Query, after: int, tell: Callable[[Change], None]) -> None:
+    """Tell, for ever, of each change with a seq above ``after`` whose alert matches; whatever process saves it."""
+    while True:
+        for change in await store.changes(after, FOLLOWED_AT_ONCE):
+            after = change.seq
+            if matches(query, change.alert):
+                tell(change)
+        await store.wait(after, QUIET)
+
+
+# ---------------------------------------------------------------- the simulated vendor, and the demo
+
+
+class Simulated(Struct, frozen=True, kw_only=True):
+    """A simulated vendor; see ``xdr_mcp.simulator`` for what each of these means."""
+
+    host: str = LOOPBACK
+    port: int = 0
+    token: str = "simulator-token"  # noqa: S105 (opens a simulation only)
+    seed: int = 1
+    speed: float = 1.0
+    rate: float = 12.0
+    history: timedelta = timedelta(hours=24)
+    alerts: int | None = None
+    stories: bool = True
+    faults: str = ""
+    drift: str = ""
+    time_filter: Literal["supported", "rejected", "ignored"] = "supported"
+    largest_page: int = 1000
+    offset_cap: int | None = None
+
+
+@asynccontextmanager
+async def simulating(wanted: Simulated) -> AsyncIterator[str]:
+    """Serve a simulated vendor while the block runs; gives its base URL.
+
+    Raises:
+        SettingsError: a fault or drift is not known, or the address cannot be had.
+    """
+    from xdr_mcp import simulator  # noqa: PLC0415 (see the module's docstring)
+
+    try:
+        estate = simulator.Estate(
+            wanted.seed,
+            speed=wanted.speed,
+            rate=wanted.rate,
+            history=wanted.history,
+            alerts=wanted.alerts,
+            stories=wanted.stories,
+        )
+        vendor = simulator.create_app(
+            estate,
+            simulator.Faults.parse(wanted.faults, seed=wanted.seed),
+            auth=simulator.Auth((wanted.token,)),
+            drift=wanted.drift,
+            time_filter=wanted.time_filter,
+            largest_page=wanted.largest_page,
+            offset_cap=wanted.offset_cap,
+        )
+    except ValueError as error:  # its way to say that an argument makes no sense
+        raise SettingsError(str(error)) from error
+    async with AsyncExitStack() as stack:
+        try:
+            url = await stack.enter_async_context(simulator.running(vendor, host=wanted.host, port=wanted.port))
+        except OSError as error:
+            raise SettingsError(f"cannot listen on {wanted.host} port {wanted.port}: {error.strerror}") from error
+        yield url
+
+
+def free_port(wanted: int = Settings.model_fields["http_port"].default) -> int:
+    """``wanted`` when nobody listens on it, otherwise 0: any free one."""
+    with socket.socket() as probe:
+        return 0 if probe.connect_ex((LOOPBACK, wanted)) == 0 else wanted
+
+
+class Demo(Struct, frozen=True, kw_only=True):
+    """Where a running demo can be reached."""
+
+    url: str
+    """The MCP server."""
+    vendor: str
+    """The simulated vendor's base URL."""
+    data: Path
+    """Its data directory, removed at the end."""
+    alerts: int
+    """How many alerts it begins with."""
+
+
+async def demo(port: int, speed: float, ready: Callable[[Demo], None], tell: Callable[[Change], None]) -> None:
+    """A simulated vendor, the poller and a server over HTTP, in a folder of its own that is removed at the end.
+
+    ``ready`` is told where to go, ``tell`` of each change from then on. Needs no settings, and reads none.
+
+    Raises:
+        SettingsError: the port cannot be had.
+    """
+    with TemporaryDirectory(prefix="xdr-mcp-demo-") as folder:
+        async with simulating(Simulated(speed=speed, alerts=DEMO_ALERTS)) as vendor:
+            await _demo(_demo_setup(Path(folder), vendor, port), vendor, ready, tell)
+
+
+def _demo_setup(folder: Path, vendor: str, port: int) -> Setup:
+    own = {
+        "sources": PRIMARY,
+        "poll_interval": "1s",
+        "data_dir": folder,
+        "alerts_dir": folder / "alerts",
+        "http_port": port,
+        "log_level": "warning",
+    }
+    xdr = {"base_url": vendor, "auth_token": Simulated().token, "requests_per_minute": 6000}
+    return set_up({"": own, PRIMARY: xdr}, alone=True)
+
+
+async def _demo(setup: Setup, vendor: str, ready: Callable[[Demo], None], tell: Callable[[Change], None]) -> None:
+    from xdr_mcp.server.web import serve_http  # noqa: PLC0415 (see the module's docstring)
+
+    await poll_once(setup)
+    async with looking(setup) as store, _serving(setup) as server, anyio.create_task_group() as group:
+        begin, alerts = await store.last_seq(), await store.count(Query())
+
+        def serving(url: str) -> None:
+            ready(Demo(url=url, vendor=vendor, data=setup.places.data, alerts=alerts))
+            group.start_soon(follow, store, Query(), begin, tell)
+
+        await serve_http(server, _http_options(setup.settings), ready=serving)
+        group.cancel_scope.cancel()

@@ -1,0 +1,113 @@
+"""The command line: parse, call ``app``, print. What each command does is said in its help, which is worth reading."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from inspect import cleandoc
+from typing import Any, Final
+
+import click
+
+from xdr_mcp import __version__
+from xdr_mcp.cli.look import alerts, doctor, show, status
+from xdr_mcp.cli.run import demo, poll, serve, simulate
+from xdr_mcp.cli.terminal import plain
+from xdr_mcp.errors import AuthenticationError, QueryError, SettingsError, StoreUnusable, Unavailable, XdrMcpError
+
+log = logging.getLogger(__name__)
+
+EXIT_CODES: Final = {
+    0: "done, or a service that was asked to stop (SIGINT, SIGTERM)",
+    1: "failed at work; the reason is on stderr",
+    2: "wrong usage, query or setting",
+    3: "the vendor refused the credentials",
+    4: "the vendor cannot be reached",
+    5: "the store cannot be used",
+    130: "work that has an end was interrupted by SIGINT (143: SIGTERM)",
+}
+
+_EXIT_CODE_OF: Final[tuple[tuple[type[XdrMcpError], int], ...]] = (
+    (SettingsError, 2),
+    (QueryError, 2),
+    (AuthenticationError, 3),
+    (Unavailable, 4),
+    (StoreUnusable, 5),
+)
+
+
+class Failure(click.ClickException):
+    """An error of ours, as one message on stderr and an exit code."""
+
+    def __init__(self, error: XdrMcpError, exit_code: int) -> None:
+        super().__init__(str(error))
+        self._exit_code = exit_code
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]
+        """What the process ends with."""
+        return self._exit_code
+
+    def show(self, file: Any = None) -> None:
+        """Print it; what an attacker or a vendor wrote in it cannot steer the terminal."""
+        for number, line in enumerate(self.message.splitlines()):
+            click.echo(f"{'' if number else 'xdr-mcp: '}{plain(line)}", file=file or sys.stderr)
+
+
+class Commands(click.Group):
+    """Turns our errors into messages and exit codes, in one place for all commands."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a title that the terminal's encoding lacks
+        try:
+            return super().invoke(ctx)
+        except XdrMcpError as error:
+            log.debug("the command failed", exc_info=True)
+            raise Failure(error, exit_code_of(error)) from error
+        except KeyboardInterrupt:  # before the command listens for signals itself
+            ctx.exit(130)
+
+
+def exit_code_of(error: XdrMcpError) -> int:
+    """What a command ends with when this stops it."""
+    return next((code for kind, code in _EXIT_CODE_OF if isinstance(error, kind)), 1)
+
+
+_EXIT_CODES_TOLD = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
+
+
+_HELP = """XDR security alerts, live, in any MCP-capable assistant.
+
+    \b
+    To see it work with nothing configured:   xdr-mcp demo
+    To connect an assistant:                  xdr-mcp serve   (stdio)   or   xdr-mcp serve --http
+    To only collect:                          xdr-mcp poll
+    To look for yourself:                     xdr-mcp alerts 'severity>=high since:-24h'
+    When something is wrong:                  xdr-mcp doctor
+    """
+
+_EPILOG = f"""\b
+Exit codes:
+{_EXIT_CODES_TOLD}
+
+Settings come from the command line, the environment (XDR_…), .env and xdr-mcp.toml, in this order: the first that says
+something counts. docs/configuration.md has them all."""
+
+
+@click.group(
+    cls=Commands,
+    help=cleandoc(_HELP),
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="xdr-mcp")
+def main() -> None:  # noqa: D103 (its help is above: click wants characters in it that a docstring may not have)
+    pass
+
+
+for command in (demo, serve, poll, alerts, show, status, doctor, simulate):
+    main.add_command(command)

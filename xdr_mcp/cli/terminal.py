@@ -1,0 +1,177 @@
+"""What people see in a terminal: tables, lines and progress.
+
+Titles and names are written by attackers. Every one goes through ``plain``, and rich's markup is off throughout.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import click
+import msgspec
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from xdr_mcp.alert import Alert, ChangeKind, EntityKind, Severity
+from xdr_mcp.poller import PollReport
+from xdr_mcp.telemetry import visible as plain
+
+__all__ = ["plain"]
+
+SEVERITY_STYLE: Final = {
+    Severity.UNKNOWN: "dim",
+    Severity.INFORMATIONAL: "cyan",
+    Severity.LOW: "green",
+    Severity.MEDIUM: "yellow",
+    Severity.HIGH: "red",
+    Severity.CRITICAL: "bold white on red",
+}
+CHANGE_STYLE: Final[dict[str, str]] = {
+    ChangeKind.CREATED: "bold",
+    ChangeKind.UPDATED: "",
+    ChangeKind.CLOSED: "green",
+    ChangeKind.REOPENED: "bold yellow",
+}
+_ABOUT: Final = (EntityKind.HOST, EntityKind.USER, EntityKind.EMAIL, EntityKind.RESOURCE, EntityKind.IP)
+_MOST_ABOUT: Final = 3
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console on the stream as it is now; nothing in what is printed is taken for markup."""
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def say(text: str = "") -> None:
+    """Print a line of the result."""
+    click.echo(text)
+
+
+def say_json(value: object) -> None:
+    """Print a value as one line of JSON; what is not ASCII is escaped, so that it cannot steer a terminal either."""
+    click.echo(json.dumps(msgspec.to_builtins(value)))
+
+
+# ---------------------------------------------------------------- alerts
+
+
+def alert_table(alerts: list[Alert]) -> Table:
+    """Alerts in the order given, two lines each: the title, and below it what to search for and to copy."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=False)
+    for heading, options in _COLUMNS:
+        table.add_column(heading, **options)
+    for alert in alerts:
+        table.add_row(
+            moment(alert.created),
+            Text(alert.severity, SEVERITY_STYLE[alert.severity]),
+            Text(alert.status.replace("_", " "), "dim" if alert.status.closed else ""),
+            Text.assemble(plain(alert.title), "\n", (_below(alert), "dim")),
+        )
+    return table
+
+
+_COLUMNS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
+    ("Created", {"no_wrap": True}),
+    ("Severity", {"no_wrap": True}),
+    ("Status", {"no_wrap": True}),
+    ("Alert", {"overflow": "fold"}),
+)
+
+
+def alert_line(alert: Alert) -> str:
+    """An alert as tab-separated columns: created, severity, status, id, title, what it is about, techniques."""
+    created = alert.created.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    columns = (created, alert.severity, alert.status, alert.id, alert.title, *(_about(alert), _techniques(alert)))
+    return "\t".join(map(plain, columns))
+
+
+def entry_text(kind: str, alert: Alert, when: datetime) -> Text:
+    """An alert as it is told live: when, what happened to it, the alert; one line where the terminal is wide enough."""
+    return Text.assemble(
+        (f"{moment(when):<16}  ", "dim"),
+        (f"{kind:<8}  ", CHANGE_STYLE.get(kind, "dim")),
+        (f"{alert.severity:<13}", SEVERITY_STYLE[alert.severity]),
+        f"  {plain(alert.title)}  ",
+        (_below(alert), "dim"),
+    )
+
+
+def moment(when: datetime | None) -> str:
+    """A time in the reader's own zone; the date is left out today."""
+    if when is None:
+        return "never"
+    local = when.astimezone()
+    today = local.date() == datetime.now(UTC).astimezone().date()
+    return local.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M")
+
+
+def ago(when: datetime | None, now: datetime) -> str:
+    """How long ago, roughly."""
+    return "never" if when is None else f"{rough(max(now - when, timedelta(0)))} ago"
+
+
+def rough(duration: timedelta) -> str:
+    """A duration in its largest fitting unit: ``42s``, ``5min``, ``3h``, ``12d``."""
+    seconds = duration.total_seconds()
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:.3g}s"
+
+
+def rough_seconds(seconds: float | None) -> str:
+    """The same, from seconds."""
+    return "unknown" if seconds is None else rough(timedelta(seconds=max(seconds, 0)))
+
+
+def _below(alert: Alert) -> str:
+    return " · ".join(part for part in (_about(alert), _techniques(alert), plain(alert.id)) if part)
+
+
+def _about(alert: Alert) -> str:
+    values = [value for kind in _ABOUT for value in alert.values_of(kind)]
+    more = f" +{len(values) - _MOST_ABOUT}" if len(values) > _MOST_ABOUT else ""
+    return ", ".join(plain(value) for value in values[:_MOST_ABOUT]) + more
+
+
+def _techniques(alert: Alert) -> str:
+    return " ".join(plain(technique) for technique in alert.techniques)
+
+
+def facts(pairs: Mapping[str, str | Text]) -> Table:
+    """Names and values, one a line."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in pairs.items():
+        if value:
+            table.add_row(name, value)
+    return table
+
+
+# ---------------------------------------------------------------- progress
+
+
+@contextmanager
+def poll_progress() -> Iterator[Callable[[PollReport], None]]:
+    """Shows how far each source was read, live on stderr where that is a terminal; log lines pass above it."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console(stderr=True), transient=True, refresh_per_second=4) as progress:
+        tasks: dict[str, Any] = {}
+
+        def show(report: PollReport) -> None:
+            if report.source not in tasks:
+                tasks[report.source] = progress.add_task("", total=None)
+            progress.update(tasks[report.source], description=str(report))
+
+        yield show

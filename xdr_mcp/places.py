@@ -1,0 +1,76 @@
+"""Where things lie: the store and the archive, in the working directory or, where that can't be written, per user."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from xdr_mcp.errors import SettingsError
+from xdr_mcp.settings import Configuration
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where everything that is kept lies."""
+
+    data: Path
+    alerts: Path
+    moved: str = ""
+    """Why they are not in the working directory; empty when they are, or when a setting says where."""
+
+    @property
+    def store(self) -> Path:
+        """The store's file."""
+        return self.data / "xdr-mcp.db"
+
+    def make(self) -> None:
+        """Make both folders, for their owner alone, and keep what they hold out of version control.
+
+        Raises:
+            SettingsError: one of them cannot be made.
+        """
+        for variable, folder in (("XDR_DATA_DIR", self.data), ("XDR_ALERTS_DIR", self.alerts)):
+            try:
+                _make_private(folder)
+            except OSError as error:
+                raise SettingsError(
+                    f"{variable}: {folder} cannot be made or written: {error.strerror}; "
+                    f"point {variable} at a folder that can be"
+                ) from error
+
+
+def places(configuration: Configuration) -> Places:
+    """Where things lie under these settings; makes nothing."""
+    settings, here = configuration.settings, configuration.folder
+    variables = {"XDR_DATA_DIR": settings.data_dir, "XDR_ALERTS_DIR": settings.alerts_dir}
+    stuck = [
+        variable
+        for variable, folder in variables.items()
+        if configuration.origin(variable) == "default" and not _writable(here / folder)
+    ]
+    if not stuck:
+        return Places(here / settings.data_dir, here / settings.alerts_dir)
+    import platformdirs  # noqa: PLC0415 (rarely needed, and commands are to start fast)
+
+    per_user = platformdirs.user_data_path("xdr-mcp", appauthor=False)
+    return Places(
+        per_user if "XDR_DATA_DIR" in stuck else here / settings.data_dir,
+        per_user / "alerts" if "XDR_ALERTS_DIR" in stuck else here / settings.alerts_dir,
+        f"the working directory {here} cannot be written; {' and '.join(stuck)} are not set, so {per_user} is used",
+    )
+
+
+def _writable(folder: Path) -> bool:
+    """Whether files can be made in it, or, where it is not there yet, whether it can be."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _make_private(folder: Path) -> None:
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, parents=True)
+        (folder / ".gitignore").write_text("*\n", encoding="ascii")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(13, "permission denied")
