@@ -10,9 +10,10 @@ import json
 import re
 from dataclasses import dataclass, replace
 from math import exp
+from operator import itemgetter
 from random import Random
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from xdr_mcp.simulator.company import Company, stable_uuid
 from xdr_mcp.simulator.revision import Resource, Shape, canonical, stamp
@@ -28,6 +29,8 @@ _SIGMA = 1.164
 _LARGEST = 256_000
 _SIZES: Final = 256
 _MARK = re.compile(rb'"@@(n?)(\w+)@@"|@@(\w+)@@')
+_GAPS: Final = (b"address", b"count", b"created", b"hash", b"host", b"id", b"raw", b"updated", b"user")
+"""What a template leaves open, in the order of ``Catalogue.write``."""
 _WORDS = "access account action agent blocked bytes child client command deny device domain drop event file flow hash image kernel load module network parent path pid policy port process proxy registry remote rule session socket system thread token user write".split()  # noqa: SIM905 (a list of words)
 
 
@@ -47,21 +50,23 @@ class Catalogue:
     def write(self, revision: BulkRevision) -> bytes:
         """The record of one bulk alert."""
         index = revision.index
-        created, updated = stamp(revision.created).encode(), stamp(revision.updated).encode()
         mixed = index * 2_654_435_761  # Knuth's multiplicative hash: neighbours differ in size
-        values = {
-            b"address": b"%d.%d.%d.%d" % (100, 64 + (mixed >> 8) % 64, (mixed >> 16) % 256, index % 256),
-            b"count": b"%d" % revision.count,
-            b"created": created,
-            b"hash": b"%064x" % (mixed << 192 | index * 0x9E3779B97F4A7C15 << 64 | mixed),
-            b"host": self._hosts[mixed % len(self._hosts)],
-            b"id": revision.alert_id.encode(),
-            b"raw": self._ballast[(mixed >> 12) % _SIZES],
-            b"updated": updated,
-            b"user": self._users[mixed % len(self._users)],
-        }
-        template, names = self._formats[index % len(self._formats)]
-        return template % tuple([values[name] for name in names])
+        identity = revision.alert_id.encode()
+        created = stamp(revision.created).encode()
+        template, pick = self._formats[index % len(self._formats)]
+        values = (
+            b"100.%d.%d.%d" % (64 + (mixed >> 8) % 64, (mixed >> 16) % 256, index % 256),
+            b"%d" % revision.count,
+            created,
+            identity.replace(b"-", b"") * 2,
+            self._hosts[mixed % len(self._hosts)],
+            identity,
+            self._ballast[(mixed >> 12) % _SIZES],
+            created if revision.updated == revision.created else stamp(revision.updated).encode(),
+            self._users[mixed % len(self._users)],
+        )
+        record: bytes = template % pick(values)
+        return record
 
 
 @dataclass(slots=True)
@@ -120,8 +125,8 @@ def bulk_revisions(seed: int, first: int, times: Sequence[int], catalogue: Catal
     ]
 
 
-def _template(company: Company, rule_id: str) -> tuple[bytes, tuple[bytes, ...]]:
-    """The canonical record of a rule's alert with gaps, and the names of the gaps in order."""
+def _template(company: Company, rule_id: str) -> tuple[bytes, itemgetter[Any]]:
+    """The canonical record of a rule's alert with gaps, and what picks their values in order."""
     story = Story(f"bulk/{rule_id}", 0, company, Random(rule_id))  # noqa: S311 (repeatable, not secret)
     fields = {
         "hostname": "@@host@@",
@@ -138,15 +143,15 @@ def _template(company: Company, rule_id: str) -> tuple[bytes, tuple[bytes, ...]]
     attributes.update(createdAt="@@created@@", time="@@created@@")
     attributes.update(lastAggregatedTime="@@updated@@", updatedAt="@@updated@@")
     record.update(id="@@id@@", relationships={"assets": {"data": []}, "events": {"data": []}})
-    names: list[bytes] = []
+    places: list[int] = []
 
     def gap(match: re.Match[bytes]) -> bytes:
         bare, quoted, inside = match.groups()
-        names.append(inside or quoted)
+        places.append(_GAPS.index(inside or quoted))
         return b"%b" if inside or bare else b'"%b"'
 
     text = canonical(record).replace(b"%", b"%%")
-    return _MARK.sub(gap, text), tuple(names)
+    return _MARK.sub(gap, text), itemgetter(*places)
 
 
 def _ballast(rng: Random, size: int) -> bytes:
