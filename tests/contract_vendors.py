@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -55,6 +55,7 @@ class Vendor(ABC):
 
     def __init__(self) -> None:
         self.memory = Notes()
+        self.before_page: Callable[[], None] = lambda: None
         self.requests_elsewhere: list[httpx.Request] = []
 
     @abstractmethod
@@ -110,6 +111,7 @@ class GraphVendor(Vendor):
     def __init__(self) -> None:
         super().__init__()
         self.graph = FakeGraph()
+        self.graph.before_page = lambda: self.before_page()  # noqa: PLW0108 (a test sets it later)
         self.app, self.canned = self.graph.app, self.graph.canned
 
     @property
@@ -194,6 +196,7 @@ class XdrVendor(Vendor):
             return self.canned.popleft()
         if self._led_elsewhere:
             return RedirectResponse(f"https://{ELSEWHERE}/api/v1/alerts")
+        self.before_page()
         rows = self._matching(request.query_params)
         place, limit = (int(request.query_params.get(f"page[{name}]", 10)) for name in ("offset", "limit"))
         data = b",".join(rows[place : place + limit])

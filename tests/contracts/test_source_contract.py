@@ -122,6 +122,30 @@ async def test_a_known_alert_that_changed_is_read_again_as_it_is_now(vendor: Ven
     assert new.id == "acme/alert-1"
 
 
+@pytest.mark.parametrize("live", [True, False])
+async def test_an_alert_that_changes_while_its_window_is_read_hides_no_other(
+    vendor: Vendor,
+    source: Source,
+    live: bool,  # noqa: FBT001
+) -> None:
+    expected = put_many(vendor, 5 * vendor.page_size)
+    read: list[Page] = []
+    changed: list[str] = []
+
+    def change_one_that_was_read() -> None:
+        if len(changed) < 3:
+            changed.append(next(vendor_id for vendor_id in sorted(ids(read)) if vendor_id not in changed))
+            vendor.put(changed[-1], MAY.end + MINUTE)
+
+    async with aclosing(source.pages(MAY, live=live)) as pages:
+        async for page in pages:
+            vendor.before_page = change_one_that_was_read
+            read.append(page)
+
+    assert set(expected) <= ids(read)
+    assert len(changed) == 3
+
+
 async def test_a_time_in_the_future_is_told_as_it_is(vendor: Vendor, source: Source) -> None:
     future = datetime(2099, 1, 1, tzinfo=UTC)
     vendor.put("from the future", future)
