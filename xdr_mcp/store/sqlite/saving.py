@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 
 SAMPLES = 10_000
 """Lags that are kept of a source: the newest."""
-CATCHING_UP = 3_600_000_000
+CATCHING_UP = 7_200_000_000
 """Microseconds. When what is covered ended longer ago, a new version's age tells of our absence, not of the vendor."""
 
+_UNKEEPABLE = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
+"""A lone surrogate, an integer out of range, a value of another type than the model says."""
 _STATUSES = {status.ocsf_id: status for status in Status}
 
 
@@ -105,7 +107,7 @@ class _PageSave:
             return Version(
                 record, uid_of(alert.id), microseconds(alert.created), microseconds(alert.updated), record.digest()
             )
-        except UnicodeEncodeError as error:
+        except _UNKEEPABLE as error:
             self._refuse(record, error)
             return None
 
@@ -144,7 +146,7 @@ class _PageSave:
     def _keep(self, version: Version, head: Head | None) -> None:
         try:
             body = _readable(version.record.alert)
-        except (ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        except _UNKEEPABLE as error:
             self._refuse(version.record, error)
             return
         alert = version.record.alert

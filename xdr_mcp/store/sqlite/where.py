@@ -181,8 +181,10 @@ class _Compiler:
                 raise QueryError("", 0, 0, f"There is no field for {node}")
 
     def _comparison(self, field: str, comparison: Comparison, value: float) -> str:
-        """A missing value satisfies no comparison, nor is it unknown: its opposite holds."""
+        """A missing value differs from every other, and is neither before nor after any: it is never unknown."""
         self._parameters.append(value)
+        if comparison is Comparison.NE:
+            return f"a.{field} IS NOT ?"
         return f"ifnull(a.{field} {comparison.value} ?, 0)"
 
     def _many_values(self, ids: Sequence[int]) -> str:
