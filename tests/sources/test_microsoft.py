@@ -116,11 +116,10 @@ def test_endpoint_evidence_becomes_entities() -> None:
 
     assert of_kind(alert, EntityKind.HOST) == {"fin-ws-114.northwind.example", "fin-ws-114"}
     assert of_kind(alert, EntityKind.IP) == {"10.20.4.114", "fe80::1c2d:3e4f", "203.0.113.40", "198.51.100.23"}
-    assert of_kind(alert, EntityKind.USER) == {"mara.lind@northwind.example", "NORTHWIND\\mara.lind", "mara.lind"}
+    assert of_kind(alert, EntityKind.USER) == {"mara.lind@northwind.example", "NORTHWIND\\mara.lind"}
     assert of_kind(alert, EntityKind.PROCESS) == {"powershell.exe", "winword.exe"}
     assert of_kind(alert, EntityKind.COMMAND) == {"powershell.exe -nop -w hidden -File C:\\ProgramData\\upd.ps1"}
     assert of_kind(alert, EntityKind.FILE) == {
-        "upd.ps1",
         "C:\\ProgramData\\upd.ps1",
         "C:\\Windows\\System32\\WindowsPowerShell\\v1.0\\powershell.exe",
         "C:\\Program Files\\Microsoft Office\\root\\Office16\\winword.exe",
@@ -148,7 +147,7 @@ def test_mail_evidence_becomes_entities() -> None:
     assert of_kind(alert, EntityKind.DOMAIN) == {"mailer.fabrikam.example", "fabrikam.example"}
     assert of_kind(alert, EntityKind.IP) == {"192.0.2.77"}
     assert of_kind(alert, EntityKind.URL) == {"https://login.fabr1kam.example/owa"}
-    assert of_kind(alert, EntityKind.USER) == {"tweber@northwind.example", "tweber"}
+    assert of_kind(alert, EntityKind.USER) == {"tweber@northwind.example"}
     assert of_kind(alert, EntityKind.RESOURCE) >= {
         "Microsoft Exchange Online", "Mail Sync Pro", "6a1d0b65-8f9c-4a1d-82b2-08de70a18888",
     }  # fmt: skip
@@ -185,6 +184,33 @@ def test_a_nameless_device_and_a_nameless_account_are_known_by_their_ids() -> No
 
     assert "ffeeddccbbaa99887766554433221100ffeeddcc" in of_kind(alert, EntityKind.HOST)
     assert of_kind(alert, EntityKind.USER) == {"S-1-5-21-11-22-33-500"}
+
+
+@pytest.mark.parametrize(
+    ("account", "users"),
+    [
+        (
+            {"accountName": "ann", "domainName": "CORP", "userPrincipalName": "ann.b@corp.example"},
+            {"ann.b@corp.example", "CORP\\ann"},
+        ),
+        (
+            {"accountName": "ann", "domainName": "corp.example", "userPrincipalName": "Ann@corp.example"},
+            {"Ann@corp.example"},
+        ),
+        (
+            {"accountName": "ann", "domainName": None, "userPrincipalName": "other@corp.example"},
+            {"ann", "other@corp.example"},
+        ),
+        ({"accountName": "SYSTEM", "domainName": "NT AUTHORITY"}, {"NT AUTHORITY\\SYSTEM"}),
+        ({"accountName": "ann"}, {"ann"}),
+        ({"displayName": "Ann B", "userSid": "S-1-5"}, {"Ann B"}),
+        ({"accountName": " ", "azureAdUserId": 7}, set()),
+    ],
+)
+def test_an_account_is_told_once_in_each_of_its_forms(account: dict[str, Any], users: set[str]) -> None:
+    alert = normalise("m", minute(1, evidence=[{"@odata.type": "x.userEvidence", "userAccount": account}]))
+
+    assert of_kind(alert, EntityKind.USER) == users
 
 
 @pytest.mark.parametrize(

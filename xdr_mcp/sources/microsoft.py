@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from xdr_mcp.alert import Alert, Attack, Entity, EntityKind, Severity, Status, Verdict
 from xdr_mcp.errors import AuthenticationError, BadResponse, Unavailable
 from xdr_mcp.http_client import HttpClient, OAuth2ClientCredentials
-from xdr_mcp.interfaces import Limits, Memory, Page, Window
+from xdr_mcp.interfaces import Limits, Memory, Page, Window, utc_now
 from xdr_mcp.vendor_json import as_list, as_text, parse_time, split, to_page
 
 PATH = "security/alerts_v2"
@@ -141,7 +141,7 @@ class MicrosoftSource:
         followed: set[str] = set()
         empty = 0
         while True:
-            page, next_link = await anyio.to_thread.run_sync(self._page, body, self.vendor_now())
+            page, next_link = await anyio.to_thread.run_sync(self._page, body, utc_now())
             yield page, next_link
             if not next_link:
                 return
@@ -459,25 +459,36 @@ def _text(value: object) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
+def _first_text(node: dict[str, Any], *fields: str) -> str:
+    return next(filter(None, (_text(node.get(field)) for field in fields)), "")
+
+
 def _account(node: dict[str, Any]) -> Iterator[Entity]:
-    r"""The principal name, ``DOMAIN\name`` and the bare name; only where there is none of them, what else identifies it."""
+    r"""The principal name and ``DOMAIN\name``; only where there is neither, what else identifies the account.
+
+    The short forms of both, which people search by, are the query language's to make.
+    """
     name, domain, principal = (_text(node.get(field)) for field in ("accountName", "domainName", "userPrincipalName"))
-    names = [principal, f"{domain}\\{name}" if domain and name else "", name]
-    others = (_text(node.get(field)) for field in ("displayName", "userSid", "azureAdUserId"))
-    for value in filter(None, names if any(names) else list(filter(None, others))[:1]):
-        yield Entity(EntityKind.USER, value)
+    local, _, realm = principal.lower().partition("@")
+    if principal and name.lower() == local and domain.lower() in {"", realm}:
+        name = ""
+    elif name and domain:
+        name = f"{domain}\\{name}"
+    names = [principal, name]
+    if not any(names):
+        names = [_first_text(node, "displayName", "userSid", "azureAdUserId")]
+    yield from (Entity(EntityKind.USER, name) for name in names if name)
 
 
 def _file(node: dict[str, Any]) -> Iterator[Entity]:
-    name, folder = _text(node.get("fileName")), _text(node.get("filePath"))
-    if name:
-        yield Entity(EntityKind.FILE, name)
-    if folder:
-        yield Entity(EntityKind.FILE, _path(folder, name))
+    if path := _path(_text(node.get("filePath")), _text(node.get("fileName"))):
+        yield Entity(EntityKind.FILE, path)
 
 
 def _path(folder: str, name: str) -> str:
     """``filePath`` is a folder by the reference, and a whole path in some products' alerts."""
+    if not folder:
+        return name
     slash = "\\" if "\\" in folder or folder[1:2] == ":" else "/"
     if not name or folder.lower().endswith(f"{slash}{name}".lower()):
         return folder
@@ -503,9 +514,10 @@ def _registry(node: dict[str, Any]) -> Iterator[Entity]:
 
 def _device(node: dict[str, Any]) -> Iterator[Entity]:
     """A device without a name is known by its id alone."""
-    if not any(_text(node.get(field)) for field in ("deviceDnsName", "hostName")):
-        ids = (_text(node.get(field)) for field in ("mdeDeviceId", "azureAdDeviceId"))
-        yield from (Entity(EntityKind.HOST, number) for number in list(filter(None, ids))[:1])
+    if not _first_text(node, "deviceDnsName", "hostName") and (
+        number := _first_text(node, "mdeDeviceId", "azureAdDeviceId")
+    ):
+        yield Entity(EntityKind.HOST, number)
 
 
 def _container(node: dict[str, Any]) -> Iterator[Entity]:
