@@ -35,7 +35,7 @@ from xdr_mcp.errors import (
 )
 from xdr_mcp.interfaces import Clock, Limits, Memory, utc_now
 
-__all__ = ["Answer", "HttpClient", "OAuth2ClientCredentials", "parse_retry_after"]
+__all__ = ["Answer", "HttpClient", "OAuth2ClientCredentials", "TooLarge", "parse_retry_after"]
 
 _logger = logging.getLogger("xdr_mcp.http")
 
@@ -73,6 +73,10 @@ class Answer(Struct, frozen=True):
     status: int
     headers: httpx.Headers
     body: bytes
+
+
+class TooLarge(BadResponse):
+    """The answer is larger than the bound; asking for less may help."""
 
 
 class _CutShort(BadResponse):
@@ -241,7 +245,8 @@ class HttpClient:
         try:
             if _origin(request.url) == _origin(self._base):
                 self._note_date(response.headers)
-            body = await self._inflated(request, response)
+            # A transport in memory hands over an answer that is whole already.
+            body = response.content if response.is_stream_consumed else await self._inflated(request, response)
         finally:
             await response.aclose()
         headers = [(name, value) for name, value in response.headers.raw if name.lower() != b"content-encoding"]
@@ -259,7 +264,7 @@ class HttpClient:
         async for chunk in chunks:
             size += len(chunk)
             if size > self._max_body:
-                raise BadResponse(
+                raise TooLarge(
                     f"{_where(request)}: the answer is larger than the bound of {self._max_body:,} bytes; "
                     "ask for fewer records at once"
                 )

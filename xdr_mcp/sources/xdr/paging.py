@@ -1,0 +1,420 @@
+"""Reading a list whole through ``page[offset]``, while it moves.
+
+An offset counts from the top of a list that is sorted by what changes, so between two requests rows slip past it in either
+direction. Each page therefore overlaps the one before: seeing a row again proves that none was stepped over; where none is
+seen again, the reader steps back until one is. Nothing the API says about itself is taken on trust: whether it filters and
+sorts by time is probed and remembered, a short page is not the end, and a total may be wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from xdr_mcp.errors import RequestRejected, Unavailable, WindowTooLarge
+from xdr_mcp.http_client import TooLarge
+from xdr_mcp.interfaces import Clock, Memory, Quarantined, Window, utc_now
+from xdr_mcp.vendor_json import Envelope, parse_time
+
+log = logging.getLogger(__name__)
+
+_MEMORY_KEY = "xdr.abilities"
+_PROBED_AGAIN = timedelta(days=7)
+_MILLISECOND = timedelta(milliseconds=1)
+_REMEMBERED_ROWS = 5_000
+_MOST_PAGES_IN_VAIN = 20
+_MOST_RESTARTS = 3
+_EMPTY_BELIEVED = 3
+"""An empty page where there should be rows is asked for this often before it is believed."""
+_MOST_EMPTY_PAGES = 3
+_SAME_END_BELIEVED = 2
+"""Short pages that end with the row that the page before ended with, before that row is believed to be the last."""
+_ROUND = 1000
+_TOO_FAST = (
+    "the list of alerts moves faster than it can be read page by page, or page[offset] has no effect; try again later"
+)
+_SERVER_ERRORS = {500, 501}
+
+RowKey = tuple[str, datetime | int | None]
+
+
+class Listing(Struct, frozen=True, kw_only=True):
+    """One page of a list."""
+
+    envelope: Envelope
+    offset: int = 0
+
+    @property
+    def items(self) -> tuple[dict[str, Any], ...]:
+        """The items, decoded."""
+        return tuple(item for _, item in self.envelope.records)
+
+    @property
+    def included(self) -> tuple[dict[str, Any], ...]:
+        """Assets, events and so on that the items refer to."""
+        included = self.envelope.members.get("included")
+        return tuple(item for item in included if isinstance(item, dict)) if isinstance(included, list) else ()
+
+    @property
+    def total(self) -> int | None:
+        """How many items there are in all, as the vendor says, which need not be true."""
+        meta = self.envelope.members.get("meta")
+        total = meta.get("totalRecords") if isinstance(meta, dict) else None
+        return total if isinstance(total, int) and not isinstance(total, bool) and total >= 0 else None
+
+    @property
+    def quarantined(self) -> tuple[Quarantined, ...]:
+        """What no parser takes."""
+        return self.envelope.quarantined
+
+    @property
+    def rows(self) -> int:
+        """How many rows of the list it holds; rather too few than too many, which only reads some of them again."""
+        if "included" not in self.envelope.members:
+            return len(self.envelope.records) + len(self.quarantined)
+        return len(self.envelope.records) or min(1, len(self.quarantined))
+
+    @property
+    def keys(self) -> tuple[RowKey, ...]:
+        """What tells its rows apart: an item that changed is another row."""
+        items = tuple(_key(raw, item) for raw, item in self.envelope.records)
+        return items + tuple(("", hash(bad.raw)) for bad in self.quarantined)
+
+
+Fetch = Callable[..., Awaitable[Listing]]
+"""One page: called with ``filters``, ``sort``, ``limit`` and ``offset`` by keyword."""
+
+
+class Abilities(Struct, frozen=True, kw_only=True):
+    """What was learnt about the API's way with time."""
+
+    time_filter: bool = False
+    """``filter[updatedAt]`` with bounds gives what lies within them."""
+    sorts: bool = False
+    """``sort=-updatedAt`` really sorts, so that reading may stop at the first older row."""
+    sort: str = "-updatedAt"
+    probed: datetime
+
+
+class _FilterRefused(Exception):
+    """The API takes no time filter, or ignores it."""
+
+
+class Reader:
+    """Reads one list. Used by one task at a time; what it learns about the API stays in ``memory``."""
+
+    def __init__(self, fetch: Fetch, memory: Memory, page_size: int, clock: Clock = utc_now) -> None:
+        self._fetch = fetch
+        self._memory = memory
+        self._page_size = max(2, page_size)  # a page of one row cannot overlap the next
+        self._clock = clock
+        self._totals = _Totals()
+
+    async def window(self, window: Window, *, live: bool) -> AsyncGenerator[Listing, None]:
+        """Pages that hold every row whose updatedAt lies in ``window``, and perhaps others; rows may repeat.
+
+        Raises:
+            WindowTooLarge: the API refuses offsets as deep as this needs.
+            Unavailable: the list moves faster than it can be read.
+            SourceError: any other failure.
+        """
+        abilities = await self._abilities()
+        if abilities.time_filter:
+            filters = {"updatedAt": _bounds(window.start, None if live else window.end)}
+            try:
+                async with aclosing(self._walk(abilities, window.start, filters)) as listings:
+                    async for listing in listings:
+                        yield listing
+            except _FilterRefused:
+                log.info("the API refuses or ignores its time filter now; reading newest first instead")
+                abilities = await self._probe(time_filter=False)
+            else:
+                return
+        async with aclosing(self._walk(abilities, window.start)) as listings:
+            async for listing in listings:
+                yield listing
+
+    async def everything(self, offset: int = 0) -> AsyncGenerator[Listing, None]:
+        """Pages that hold every row of the list from ``offset`` on; rows may repeat. Raises as ``window`` does."""
+        async with aclosing(self._walk(offset=offset)) as listings:
+            async for listing in listings:
+                yield listing
+
+    # -- one walk from the top to the end
+
+    async def _walk(
+        self,
+        abilities: Abilities | None = None,
+        start: datetime | None = None,
+        filters: dict[str, Any] | None = None,
+        offset: int = 0,
+    ) -> AsyncGenerator[Listing, None]:
+        """Every row from ``offset`` on, but none older than ``start`` once it is certain that only older ones follow."""
+        selection: dict[str, Any] = {"sort": abilities.sort} if abilities else {}
+        selection |= {"filters": filters} if filters else {}
+        walk = _Walk(self._page_size, offset, self._totals, newest_first=abilities is not None and abilities.sorts)
+        while not walk.ended:
+            try:
+                listing = await self._fetch(**selection, limit=walk.limit, offset=walk.offset)
+            except RequestRejected as error:
+                if walk.offset > offset:
+                    raise WindowTooLarge(f"the API refuses page[offset]={walk.offset}: {error}") from error
+                if filters:
+                    raise _FilterRefused from error
+                raise
+            except TooLarge:
+                if not walk.halve():
+                    raise
+                continue
+            past_start = start is not None and _any_before(listing, start)
+            if filters and past_start:
+                raise _FilterRefused
+            contiguous = walk.take(listing)
+            yield listing
+            if contiguous and past_start and walk.newest_first:
+                return
+
+    # -- what the API can do
+
+    async def _abilities(self) -> Abilities:
+        remembered = _decode_abilities(await self._memory.recall(_MEMORY_KEY))
+        if remembered is None:
+            return await self._probe()
+        stale = self._clock() - remembered.probed > _PROBED_AGAIN
+        return await self._probe() if stale and not remembered.time_filter else remembered
+
+    async def _probe(self, *, time_filter: bool = True) -> Abilities:
+        """Find out with up to three requests, by comparing answers: a server may ignore or misread what it does not know."""
+        sort, newest = await self._newest()
+        times = [moment for moment in map(updated_at, newest.items) if moment is not None]
+        if len(set(times)) < 2:  # noqa: PLR2004 (nothing to tell apart yet, so nothing is learnt)
+            return Abilities(sort=sort, probed=self._clock())
+        filters_by_time = time_filter and await self._filters_by_time(sort, times)
+        abilities = Abilities(
+            time_filter=filters_by_time,
+            sorts=sort == "-updatedAt" and await self._sorts(times),
+            sort=sort,
+            probed=self._clock(),
+        )
+        log.info("probed the API: time filter %s, sorts by time %s", abilities.time_filter, abilities.sorts)
+        await self._memory.remember(_MEMORY_KEY, msgspec.json.encode(abilities).decode())
+        return abilities
+
+    async def _newest(self) -> tuple[str, Listing]:
+        try:
+            return "-updatedAt", await self._fetch(sort="-updatedAt", limit=self._page_size, offset=0)
+        except RequestRejected:
+            return "-createdAt", await self._fetch(sort="-createdAt", limit=self._page_size, offset=0)
+
+    async def _filters_by_time(self, sort: str, times: Sequence[datetime]) -> bool:
+        """Asked for one moment among several, it gives rows of that moment and no others."""
+        moment = next(moment for moment in reversed(times) if moment != times[0])
+        filters = {"updatedAt": _bounds(moment, moment)}
+        try:
+            answer = await self._fetch(filters=filters, sort=sort, limit=self._page_size, offset=0)
+        except RequestRejected:
+            return False
+        except Unavailable as error:
+            if error.status in _SERVER_ERRORS:
+                return False
+            raise
+        found = [found for found in map(updated_at, answer.items) if found is not None]
+        return bool(found) and all(abs(time - moment) <= 2 * _MILLISECOND for time in found)
+
+    async def _sorts(self, times: Sequence[datetime]) -> bool:
+        """Newest first is newest first, and asking the other way round gives something else."""
+        if any(later > earlier for earlier, later in pairwise(times)):
+            return False
+        try:
+            oldest = await self._fetch(sort="updatedAt", limit=self._page_size, offset=0)
+        except RequestRejected:
+            return True  # it knows which sorts it knows
+        first = next(filter(None, map(updated_at, oldest.items)), None)
+        return first is not None and first < times[0]
+
+
+class _Walk:
+    """Where a walk through a list stands: pure bookkeeping, no requests.
+
+    The rows seen so far are one unbroken stretch of the list from where the walk began. A page that shows one of them
+    again continues the stretch; a page that shows none might not, and is not counted until the reader has stepped back.
+    """
+
+    def __init__(self, page_size: int, offset: int, totals: _Totals, *, newest_first: bool) -> None:
+        self.offset = offset
+        self.limit = page_size
+        self.ended = False
+        self.newest_first = newest_first
+        """The API is known to sort that way, and has done so until now."""
+        self._start = offset
+        self._totals = totals
+        self._seen: OrderedDict[RowKey, None] = OrderedDict()
+        self._last: tuple[RowKey, ...] = ()
+        self._reached: datetime | None = None
+        """How far down in time the stretch goes."""
+        self._linked = False
+        """The next page is asked for so that it overlaps what was seen."""
+        self._back = 0
+        self._in_vain = 0
+        self._restarts = 0
+        self._same_end = 0
+        self._empty = 0
+
+    def halve(self) -> bool:
+        """Ask for half as many rows from here on; False when that is not possible."""
+        self.limit //= 2
+        return self.limit > 1
+
+    def take(self, listing: Listing) -> bool:
+        """Note a page and decide where to go on. False when rows may lie between it and what was read before."""
+        keys = listing.keys
+        if not keys:
+            self._take_empty(listing)
+            return False
+        self._empty = 0
+        fresh = [key for key in keys if key not in self._seen]
+        times = [moment for moment in map(updated_at, listing.items) if moment is not None]
+        if self._linked and len(fresh) == len(keys) and not self._continues(times):
+            if self.offset > self._start:
+                self._step_back()
+                return False
+            self._restart()
+        self._note_order(times)
+        self._note_progress(made=bool(fresh))
+        self._seen.update(dict.fromkeys(fresh))
+        while len(self._seen) > max(_REMEMBERED_ROWS, 3 * self.limit):
+            self._seen.popitem(last=False)
+        self._go_on(listing, keys, made_progress=bool(fresh))
+        return True
+
+    def _take_empty(self, listing: Listing) -> None:
+        """The end where it was looked for, if the vendor's total agrees; otherwise the list shrank, or has a hole."""
+        self._empty += 1
+        more = self._totals.promise_more(listing, self.offset)
+        if not more and (self.offset == self._start or not self._linked):
+            self.ended = True
+        elif self._empty < _EMPTY_BELIEVED:
+            pass  # the same again: it may have been a slip
+        elif not more:
+            self._step_back()
+        elif self._empty == _EMPTY_BELIEVED + _MOST_EMPTY_PAGES:
+            self._give_up_on_the_rest()
+        else:
+            self.offset += self.limit
+            self._linked = False
+
+    def _give_up_on_the_rest(self) -> None:
+        reached = self.offset - _MOST_EMPTY_PAGES * self.limit
+        if reached and reached % _ROUND == 0:
+            raise WindowTooLarge(
+                f"the API shows nothing beyond page[offset]={reached}, though its total says there is more"
+            )
+        self._totals.overcount = True
+        self.ended = True
+
+    def _step_back(self) -> None:
+        """None of these rows was seen: the list moved up under the reader."""
+        self._note_progress(made=False)
+        self._back = max(2 * self._back, self._overlap(self.limit))
+        self.offset = max(self._start, self.offset - self._back)
+        self._linked = True
+
+    def _restart(self) -> None:
+        """Not even the top is as it was. What was seen is no part of the stretch that begins here."""
+        self._restarts += 1
+        if self._restarts > _MOST_RESTARTS:
+            raise Unavailable(_TOO_FAST)
+        self._seen.clear()
+        self._reached = None
+
+    def _continues(self, times: Sequence[datetime]) -> bool:
+        """Newer rows came in above and pushed the stretch down: a sorted page that begins above its end leaves no gap."""
+        return bool(self.newest_first and self._reached and times and times[0] > self._reached)
+
+    def _note_order(self, times: Sequence[datetime]) -> None:
+        if any(later > earlier for earlier, later in pairwise(times)):
+            self.newest_first = False
+        if times:
+            self._reached = min(times[-1], self._reached or times[-1])
+
+    def _note_progress(self, *, made: bool) -> None:
+        self._in_vain = 0 if made else self._in_vain + 1
+        if self._in_vain > _MOST_PAGES_IN_VAIN:
+            raise Unavailable(_TOO_FAST)
+
+    def _go_on(self, listing: Listing, keys: tuple[RowKey, ...], *, made_progress: bool) -> None:
+        rows, end = listing.rows, self.offset + listing.rows
+        short = rows < self.limit
+        self._same_end = self._same_end + 1 if keys[-1:] == self._last[-1:] else 0
+        self._totals.note(listing)
+        if short and (self._same_end == _SAME_END_BELIEVED or self._totals.tell_the_end(listing, end)):
+            self.ended = True
+        elif keys != self._last or self._same_end > 1:  # a page that repeats the last one is asked for once more
+            self.offset = end - (self._overlap(rows) if made_progress and not short else min(1, rows - 1))
+            self._linked = rows > 1
+        self._back, self._last = 0, keys
+
+    def _overlap(self, rows: int) -> int:
+        return min(rows // 2, max(1, self.limit // 20))
+
+
+class _Totals:
+    """Whether ``meta.totalRecords`` deserves trust: some APIs count the page, some everything there is."""
+
+    def __init__(self) -> None:
+        self.overcount = False
+        self._exceeds_pages = False
+
+    def note(self, listing: Listing) -> None:
+        """Learn from a page."""
+        if listing.total is not None and listing.total > listing.rows:
+            self._exceeds_pages = True
+
+    def promise_more(self, listing: Listing, offset: int) -> bool:
+        """It says that there are rows from ``offset`` on."""
+        return not self.overcount and listing.total is not None and listing.total > offset
+
+    def tell_the_end(self, listing: Listing, end: int) -> bool:
+        """It says that there are none from ``end`` on, and has shown that it counts more than the page."""
+        return self._exceeds_pages and not self.overcount and listing.total is not None and listing.total <= end
+
+
+def updated_at(item: dict[str, Any]) -> datetime | None:
+    """When the vendor last changed an item."""
+    attributes = item.get("attributes")
+    value = (attributes if isinstance(attributes, dict) else item).get("updatedAt")
+    return parse_time(value["value"] if isinstance(value, dict) and "value" in value else value)
+
+
+def _key(raw: bytes, item: dict[str, Any]) -> RowKey:
+    identifier = item.get("id")
+    return (str(identifier), updated_at(item)) if identifier else ("", hash(raw))
+
+
+def _any_before(listing: Listing, start: datetime) -> bool:
+    return any(moment is not None and moment < start - 2 * _MILLISECOND for moment in map(updated_at, listing.items))
+
+
+def _bounds(start: datetime, end: datetime | None) -> dict[str, str]:
+    """Inclusive bounds, rounded outward by a millisecond: what is stored finer than it is shown must not fall out."""
+    bounds = {"gte": _in_milliseconds(start - _MILLISECOND)}
+    return bounds if end is None else {**bounds, "lte": _in_milliseconds(end + 2 * _MILLISECOND)}
+
+
+def _in_milliseconds(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _decode_abilities(remembered: str | None) -> Abilities | None:
+    try:
+        return msgspec.json.decode(remembered, type=Abilities) if remembered else None
+    except msgspec.MsgspecError:
+        return None

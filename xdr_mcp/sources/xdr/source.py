@@ -1,0 +1,68 @@
+"""The XDR Alert Management API as a source."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
+from functools import partial
+from typing import Any, ClassVar
+
+from pydantic import BaseModel
+
+from xdr_mcp.alert import Alert
+from xdr_mcp.interfaces import Clock, Limits, Memory, Page, Source, Window, utc_now
+from xdr_mcp.sources.xdr.client import IDLE_REASON, XdrClient
+from xdr_mcp.sources.xdr.mapping import to_alert
+from xdr_mcp.sources.xdr.options import XdrOptions
+from xdr_mcp.sources.xdr.paging import Listing, Reader
+from xdr_mcp.vendor_json import to_page
+
+
+class XdrSource:
+    """One tenant. Alerts aggregate there: the same alert comes again, with a later updated time, as it grows."""
+
+    Options: ClassVar[type[BaseModel]] = XdrOptions
+
+    def __init__(self, name: str, client: XdrClient, memory: Memory, clock: Clock = utc_now) -> None:
+        self.name = name
+        self.limits: Limits = client.options.limits
+        self.idle_reason = IDLE_REASON if client.options.development else ""
+        self._client = client
+        self._reader = Reader(client.alerts, memory, self.limits.page_size, clock)
+        self._clock = clock
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, name: str, options: XdrOptions, memory: Memory) -> AsyncIterator[Source]:
+        """Connect lazily: entering makes no request.
+
+        Raises:
+            SettingsError: the base URL or the credential is missing or wrong.
+        """
+        async with XdrClient(options, memory=memory) as client:
+            yield cls(name, client, memory)
+
+    async def pages(self, window: Window, *, live: bool) -> AsyncGenerator[Page, None]:
+        """Every alert whose updatedAt lies in ``window``; see ``Source.pages``."""
+        async with aclosing(self._reader.window(window, live=live)) as listings:
+            async for listing in listings:
+                yield self._page(listing)
+
+    async def check(self) -> str:
+        """Read one alert and say what was reached."""
+        if self.idle_reason:
+            return self.idle_reason
+        listing = await self._client.alerts(limit=1)
+        count = f"{listing.total:,} alerts" if listing.total is not None else "its alerts"
+        return f"the alert API at {self._client.options.base_url} takes the credential and shows {count}"
+
+    def vendor_now(self) -> datetime:
+        """The vendor's clock as its last answer told it; ours before."""
+        return self._client.vendor_now()
+
+    def _page(self, listing: Listing) -> Page:
+        return to_page(listing.envelope, partial(self._normalise, included=listing.included), self._clock())
+
+    def _normalise(self, record: dict[str, Any], included: tuple[dict[str, Any], ...]) -> Alert:
+        return to_alert(self.name, record, included)
