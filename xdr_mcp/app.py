@@ -69,17 +69,19 @@ class Setup:
         return self.configuration.settings
 
 
-def set_up(given: Mapping[str, Mapping[str, Any]] | None = None, *, alone: bool = False) -> Setup:
+def set_up(given: Mapping[str, Mapping[str, Any]] | None = None, *, alone: bool = False, quiet: bool = False) -> Setup:
     """Read the settings and start logging; touches no store and no network.
 
-    ``given`` and ``alone`` are as for ``settings.load``.
+    ``given`` and ``alone`` are as for ``settings.load``. With ``quiet`` only errors are logged, unless debugging was asked
+    for: the command's result says it all.
 
     Raises:
         SettingsError: a setting is wrong.
     """
     configuration = load(given, alone=alone)
     settings = configuration.settings
-    trouble = telemetry.configure(settings.log_level, settings.log_format)
+    level = "error" if quiet and settings.log_level != "debug" else settings.log_level
+    trouble = telemetry.configure(level, settings.log_format)
     if settings.http_token:
         telemetry.hide(settings.http_token.get_secret_value())
     for choice in configuration.choices:
@@ -483,10 +485,9 @@ def _demo_setup(folder: Path, vendor: str, port: int) -> Setup:
         "data_dir": folder,
         "alerts_dir": folder / "alerts",
         "http_port": port,
-        "log_level": "warning",
     }
     xdr = {"base_url": vendor, "auth_token": Simulated().token, "requests_per_minute": 6000}
-    return set_up({"": own, PRIMARY: xdr}, alone=True)
+    return set_up({"": own, PRIMARY: xdr}, alone=True, quiet=True)
 
 
 async def _demo(setup: Setup, vendor: str, ready: Callable[[Demo], None], tell: Callable[[Change], None]) -> None:

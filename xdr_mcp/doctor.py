@@ -203,7 +203,7 @@ def _check_integrity(path: Path, tell: Tell) -> None:
     try:
         connection = open_reader(path)
         try:
-            told, version = str(connection.pragma("quick_check(1)")), connection.pragma("user_version")
+            told, version = str(connection.pragma("quick_check", 1)), connection.pragma("user_version")
         finally:
             connection.close()
     except (apsw.Error, StoreError) as error:

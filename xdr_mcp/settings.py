@@ -357,7 +357,7 @@ def _read(model: type[Model], lookup: _Lookup) -> tuple[Model, tuple[Choice, ...
         explained = (_explain(dict(problem), model, lookup, origins) for problem in problems)
         raise SettingsError("\n".join(explained)) from None  # the cause would quote the values
     return read, tuple(
-        Choice(_variable(lookup.prefix, name), _show(getattr(read, name)), origins.get(name, "default"))
+        Choice(_variable(lookup.prefix, name), show(getattr(read, name)), origins.get(name, "default"))
         for name in model.model_fields
     )
 
@@ -433,7 +433,8 @@ def _is_secret(model: type[BaseModel], name: str) -> bool:
     return "Secret" in str(model.model_fields[name].annotation)
 
 
-def _show(value: object) -> str:
+def show(value: object) -> str:
+    """A setting's value, fit to be shown: ``set`` for a secret, no password in a URL."""
     match value:
         case None | () | "":
             return "not set"
@@ -465,6 +466,6 @@ def _explain(problem: Mapping[str, Any], model: type[BaseModel], lookup: _Lookup
     if problem["type"] == "missing":
         return f"{variable} is not set.{meaning} Set it in the environment, in .env, or as {name} under {lookup.where}."
     value = "" if _is_secret(model, name) else f"={without_password(repr(problem['input'])[:80])}"
-    default = "" if declared.is_required() else f" (default: {_show(declared.get_default())})"
+    default = "" if declared.is_required() else f" (default: {show(declared.get_default())})"
     origin = origins.get(name, "default")
     return f"{variable}{value} from the {origin}: {said[:1].lower()}{said[1:]}.{meaning}{default}"

@@ -124,5 +124,6 @@ def configure(level: str = "info", style: Literal["plain", "json"] = "plain") ->
     logging.basicConfig(level=level.upper(), handlers=[handler, counter], force=True)
     for name in _LOUD:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("stamina").setLevel(logging.ERROR)  # its line of a retry says nothing; whoever retries tells it
     logging.captureWarnings(capture=True)
     return counter

@@ -79,7 +79,7 @@ _ALERTS_HELP: Final = """
 def alerts(  # noqa: D103 (its help is made above)
     query: tuple[str, ...], limit: int | None, data_dir: Path | None, *, follow: bool, as_json: bool, debug: bool
 ) -> None:
-    setup = settled(debug=debug, data_dir=data_dir, log_level=None if debug else "warning")
+    setup = settled(debug=debug, quiet=True, data_dir=data_dir)
     asked = parse(" ".join(query), now=utc_now())
     if follow:
         run_service(lambda: _follow(setup, asked, limit or 10, as_json=as_json))
@@ -165,7 +165,7 @@ def show(alert_id: str, data_dir: Path | None, *, raw: bool, as_json: bool, debu
     ID is as `alerts` prints it (xdr/0d5c1f6e-…); the source's name may be left out. --raw is what the vendor sent, and parts
     of it were written by attackers: send it to a file or to jq, not to a terminal.
     """
-    setup = settled(debug=debug, data_dir=data_dir, log_level=None if debug else "warning")
+    setup = settled(debug=debug, quiet=True, data_dir=data_dir)
     run_task(lambda: _show(setup, alert_id, raw=raw, as_json=as_json))
 
 
@@ -222,9 +222,7 @@ def _facts(change: Change) -> dict[str, str | Text]:
         "confidence": "" if alert.confidence is None else str(alert.confidence),
         "created": moment(alert.created),
         "updated": moment(alert.updated),
-        "activity": f"{moment(alert.first_seen)} to {moment(alert.last_seen)}"
-        if alert.first_seen or alert.last_seen
-        else "",
+        "activity": " to ".join(dict.fromkeys(moment(seen) for seen in (alert.first_seen, alert.last_seen) if seen)),
         "product": " ".join(part for part in (alert.vendor, alert.product) if part),
         "tenant": alert.tenant,
         "rule": rule,
@@ -261,7 +259,7 @@ def status(data_dir: Path | None, *, as_json: bool, debug: bool) -> None:
     For each source its state, how far it was read, gaps, lag, the last error and who polls it; and how far the archive is
     behind. `xdr-mcp doctor` goes further: it tries things and says what to do.
     """
-    setup = settled(debug=debug, data_dir=data_dir, log_level=None if debug else "warning")
+    setup = settled(debug=debug, quiet=True, data_dir=data_dir)
     run_task(lambda: _status(setup, as_json=as_json))
 
 
@@ -339,7 +337,7 @@ def doctor(data_dir: Path | None, *, as_json: bool, debug: bool) -> None:
     takes the credential, its clock and limits, how polling goes. Makes one small request to each source and changes nothing.
     Ends with 1 when something fails; warnings do not count.
     """
-    setup = settled(debug=debug, data_dir=data_dir, log_level=None if debug else "error")
+    setup = settled(debug=debug, quiet=True, data_dir=data_dir)
     failed = run_task(lambda: _doctor(setup, as_json=as_json))
     sys.exit(1 if failed else 0)
 

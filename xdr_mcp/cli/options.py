@@ -29,11 +29,13 @@ def common(command: Command) -> Command:
     return _DATA_DIR(_DEBUG(command))
 
 
-def settled(*, debug: bool, xdr: dict[str, Any] | None = None, **given: object) -> Setup:
+def settled(*, debug: bool, quiet: bool = False, xdr: dict[str, Any] | None = None, **given: object) -> Setup:
     """Read the settings, with what the command line gave; None was not given. ``xdr`` are options of the primary source.
+
+    ``quiet`` is as for ``set_up``.
 
     Raises:
         SettingsError: a setting is wrong.
     """
     own = {name: value for name, value in given.items() if value is not None}
-    return set_up({"": own | ({"log_level": "debug"} if debug else {}), "xdr": xdr or {}})
+    return set_up({"": own | ({"log_level": "debug"} if debug else {}), "xdr": xdr or {}}, quiet=quiet)

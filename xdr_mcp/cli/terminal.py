@@ -41,12 +41,13 @@ CHANGE_STYLE: Final[dict[str, str]] = {
     ChangeKind.REOPENED: "bold yellow",
 }
 _ABOUT: Final = (EntityKind.HOST, EntityKind.USER, EntityKind.EMAIL, EntityKind.RESOURCE, EntityKind.IP)
-_MOST_ABOUT: Final = 3
+_MOST_ABOUT: Final = 2
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console on the stream as it is now; nothing in what is printed is taken for markup."""
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    """A console on the stream as it is now: nothing that is printed is taken for markup, and only a terminal wraps lines."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=not stream.isatty())
 
 
 def say(text: str = "") -> None:
@@ -123,7 +124,7 @@ def rough(duration: timedelta) -> str:
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f}{unit}"
-    return f"{seconds:.3g}s"
+    return f"{seconds:.0f}s" if seconds >= 1 else f"{seconds:.1f}s"
 
 
 def rough_seconds(seconds: float | None) -> str:
@@ -136,9 +137,9 @@ def _below(alert: Alert) -> str:
 
 
 def _about(alert: Alert) -> str:
-    values = [value for kind in _ABOUT for value in alert.values_of(kind)]
-    more = f" +{len(values) - _MOST_ABOUT}" if len(values) > _MOST_ABOUT else ""
-    return ", ".join(plain(value) for value in values[:_MOST_ABOUT]) + more
+    """Where it happened and to whom, or the nearest thing that is known."""
+    named = [next(iter(alert.values_of(kind)), "") for kind in _ABOUT]
+    return ", ".join(plain(value) for value in [value for value in named if value][:_MOST_ABOUT])
 
 
 def _techniques(alert: Alert) -> str:
