@@ -287,7 +287,7 @@ async def serve_http(setup: Setup, ready: Callable[[str], None]) -> None:
     """
     from xdr_mcp.server.web import serve_http  # noqa: PLC0415 (see the module's docstring)
 
-    options = _http_options(setup.settings).checked()
+    options = _http_options(setup.settings)
     async with _serving(setup) as server:
         await serve_http(server, options, ready=ready)
 
@@ -295,7 +295,7 @@ async def serve_http(setup: Setup, ready: Callable[[str], None]) -> None:
 def _http_options(settings: Settings) -> HttpOptions:
     from xdr_mcp.server.web import HttpOptions  # noqa: PLC0415 (see the module's docstring)
 
-    return HttpOptions(
+    options = HttpOptions(
         host=settings.http_host,
         port=settings.http_port,
         allowed_hosts=settings.http_allowed_hosts,
@@ -304,6 +304,11 @@ def _http_options(settings: Settings) -> HttpOptions:
         unauthenticated=settings.http_unauthenticated,
         stale_after=max(timedelta(minutes=15), 3 * settings.poll_interval),
     )
+    try:
+        return options.checked()
+    except SettingsError as error:
+        names = "XDR_HTTP_HOST, XDR_HTTP_ALLOWED_HOSTS, XDR_HTTP_TOKEN, XDR_HTTP_UNAUTHENTICATED"
+        raise SettingsError(f"{error} ({names})") from error
 
 
 @asynccontextmanager

@@ -209,19 +209,18 @@ class Settings(BaseModel):
     http_port: int = Field(8765, description="Port that `serve --http` listens on; 0 takes a free one.", ge=0, le=65535)
     http_token: Annotated[SecretStr, AfterValidator(_long_enough)] | None = Field(
         None,
-        description="Bearer token that HTTP clients must send. Set one before listening on anything but loopback.",
+        description="Bearer token that HTTP clients must send. Required to listen on anything but loopback.",
     )
     http_unauthenticated: bool = Field(
         default=False,
-        description="Said on purpose: others can reach the address without a token, because something in front of it asks "
-        "who they are.",
+        description="Listen beyond loopback without a token, because something in front of the server asks who calls.",
     )
     http_allowed_hosts: Names = Field(
         (),
         description="Host headers taken beside the address listened on, by comma: `xdr.example.com,xdr.example.com:*`.",
     )
     http_allowed_origins: Names = Field(
-        (), description="Browser origins that may call, by comma: `https://console.example.com`. Loopback always may."
+        (), description="Origins of web pages that may call, by comma: `https://console.example.com`."
     )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], BeforeValidator(lambda value: str(value).strip().lower())
@@ -396,7 +395,7 @@ def _layers(model: type[BaseModel], lookup: _Lookup) -> Iterator[tuple[str, Mapp
 def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"cannot read {path}: {error}; mend the file or remove it") from error
