@@ -24,8 +24,8 @@ from xdr_mcp.simulator.stories import PLOTS
 
 _DAY: Final = 86_400_000
 _HOUR: Final = 3_600_000
-_LONGEST_STORY: Final = 3
-"""Days: how far back a story may have begun that still changes something today."""
+_RAISES_NEXT_DAY: Final = 1
+"""Days after the one on which a story begins that it may still raise new alerts."""
 _FURTHEST_BACK: Final = 3_650
 _ZONE: Final = 1
 """The company's clocks are an hour ahead of UTC."""
@@ -136,7 +136,7 @@ class Estate:
         """Plan the days before now, as far back as asked."""
         first_shown = self.began - int(history.total_seconds() * 1000)
         day = self._next_day - 1
-        earliest = self._day_of(first_shown) - _LONGEST_STORY if alerts is None else day - _FURTHEST_BACK
+        earliest = self._day_of(first_shown) - _RAISES_NEXT_DAY if alerts is None else day - _FURTHEST_BACK
         past: list[Revision] = []
         first_sights: list[int] = []
         while day >= earliest:
@@ -154,7 +154,7 @@ class Estate:
         """Whether the newest ``alerts`` are known: no earlier day can hold a newer one."""
         if not self._stories and not self._rate:
             return True
-        horizon = self._starts(day - 1 + _LONGEST_STORY)
+        horizon = self._starts(day + _RAISES_NEXT_DAY)
         return sum(created > horizon for created in first_sights) >= alerts or day <= self._next_day - _FURTHEST_BACK
 
     def _day(self, day: int) -> list[Revision]:

@@ -130,9 +130,9 @@ class Exchange:
 
 
 def raw_head(answer: Answer, *headers: tuple[bytes, bytes]) -> bytes:
-    """The head of an answer as bytes, with no Content-Length but the given headers."""
-    lines = [b"HTTP/1.1 %d OK" % answer.status]
-    lines += [name + b": " + value for name, value in (*answer.headers, *headers) if name != b"content-length"]
+    """The head of an answer as bytes, its Content-Length left to the given headers."""
+    kept = [one for one in answer.headers if one[0] != b"content-length"]
+    lines = [b"HTTP/1.1 %d OK" % answer.status, *(name + b": " + value for name, value in (*kept, *headers))]
     return b"\r\n".join(lines) + b"\r\n"
 
 
