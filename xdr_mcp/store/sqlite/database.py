@@ -12,17 +12,15 @@ import apsw
 from anyio import CancelScope, CapacityLimiter, to_thread
 
 from xdr_mcp.errors import StoreUnusable
-from xdr_mcp.store.sqlite.file import PATIENCE, explained, migrations, open_reader, open_writer
+from xdr_mcp.store.sqlite.file import CHECKPOINT_AT, PATIENCE, explained, migrations, open_reader, open_writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 READERS = 4
-CHECKPOINT_AT = 1_000
-"""Pages in the WAL (16 KB each) from which it is copied back after a commit, as far as readers allow."""
 RESET_AT = 8_000
-"""Pages from which a commit also waits, briefly, for readers to let it be emptied."""
+"""Pages in the WAL from which a commit also waits, briefly, for readers to let it be emptied."""
 _RESET_PATIENCE = 200
 
 _T = TypeVar("_T")

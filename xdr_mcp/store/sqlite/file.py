@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 APPLICATION_ID = 0x58445231
 PAGE_SIZE = 16_384
+CHECKPOINT_AT = 1_000
+"""Pages in the WAL from which it is copied back after a commit, as far as readers allow."""
 PATIENCE = 30.0
 """Seconds to wait for another process's lock."""
 _FIXED = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
@@ -134,7 +136,7 @@ def _settle(connection: apsw.Connection) -> None:
     # FULL: a sink's position or a coverage must not outlive, in a power loss, the alerts that it speaks of
     for pragma in ("synchronous = FULL", "wal_autocheckpoint = 0", "temp_store = MEMORY", "cache_size = -16000"):
         connection.execute(f"PRAGMA {pragma}")
-    connection.execute("PRAGMA journal_size_limit = 0")  # a WAL that was reset is cut, so that its size says something
+    connection.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_AT * PAGE_SIZE}")  # one that had to grow is cut again
 
 
 def _patiently(step: Callable[[], object]) -> None:

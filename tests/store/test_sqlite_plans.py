@@ -1,0 +1,116 @@
+"""How queries are answered: counted, not timed, so that a regression fails without a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import apsw
+import pytest
+from model_vendor import START, record
+
+from xdr_mcp.interfaces import Page, Position
+from xdr_mcp.query import parse
+from xdr_mcp.store.sqlite import revisions
+from xdr_mcp.store.sqlite.file import migrations, open_writer
+from xdr_mcp.store.sqlite.saving import save_page
+from xdr_mcp.store.sqlite.terms import Dictionary, fitting
+from xdr_mcp.store.sqlite.where import Where, compile_where
+
+NOW = datetime(2026, 11, 2, tzinfo=UTC)
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Generator[apsw.Connection, None, None]:
+    made = open_writer(tmp_path / "store.db", migrations())
+    yield made
+    made.close()
+
+
+class Statements:
+    """What SQLite was asked while ``watch`` ran: once for each row of an executemany."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.connection = connection
+        self.texts: list[str] = []
+
+    def watch(self, work: Callable[[], object]) -> None:
+        def trace(_cursor: apsw.Cursor, text: str, _bindings: object) -> bool:
+            self.texts.append(text)
+            return True
+
+        self.connection.exec_trace = trace
+        try:
+            work()
+        finally:
+            self.connection.exec_trace = None
+
+
+def plan(connection: apsw.Connection, text: str) -> str:
+    rows = connection.execute(f"EXPLAIN QUERY PLAN {text}", [0] * text.count("?"))
+    return "; ".join(str(row[3]) for row in rows)
+
+
+def compiled(connection: apsw.Connection, text: str) -> Where:
+    return compile_where(parse(text, now=NOW).root, lambda field, pattern: fitting(connection, field, pattern))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "severity>=high",
+        "severity>=high status:open since:-24h technique:T1059 host:web-01",
+        "host:web*",
+        "not host:web*",
+        '"lateral movement"',
+        "title:ransom* and not status:resolved",
+        "risk_score>=80",
+        "updated>-30m severity:high",
+    ],
+)
+def test_a_listing_walks_newest_first_without_sorting(connection: apsw.Connection, text: str) -> None:
+    statements = Statements(connection)
+    where = compiled(connection, text)
+    statements.watch(lambda: revisions.newest_heads(connection, where, 20, Position(START, 2**62)))
+    (listing,) = statements.texts
+    told = plan(connection, listing)
+    assert "TEMP B-TREE" not in told
+    assert "OFFSET" not in listing
+    assert "SEARCH c USING INTEGER PRIMARY KEY" in told
+    if not where.match:
+        assert "SEARCH a USING INTEGER PRIMARY KEY" in told
+
+
+@pytest.mark.parametrize("text", ["severity>=high", "host:web* and not status:resolved", '"a phrase" or user:alice'])
+def test_what_is_a_set_of_alerts_a_value_is_answered_by_one_full_text_expression(
+    connection: apsw.Connection, text: str
+) -> None:
+    where = compiled(connection, text)
+    assert where.match
+    assert where.conditions == ()
+
+
+def test_a_bound_on_created_bounds_the_walk(connection: apsw.Connection) -> None:
+    everything, bounded = compiled(connection, ""), compiled(connection, "since:-24h until:-1h")
+    assert everything.least_key < bounded.least_key < bounded.largest_key < everything.largest_key
+
+
+@pytest.mark.parametrize("alerts", [1, 100, 1_000])
+def test_a_save_reads_in_batches_and_writes_three_rows_an_alert(connection: apsw.Connection, alerts: int) -> None:
+    statements = Statements(connection)
+    dictionary = Dictionary()
+    page = Page(tuple(record(str(n), START, created=START + n * timedelta(seconds=1)) for n in range(alerts)), START)
+
+    def save() -> None:
+        save_page(connection, dictionary, page, source="model", lease="poll:model", now=START)
+
+    statements.watch(save)
+    read = [text for text in statements.texts if text.startswith("SELECT")]
+    written = [text for text in statements.texts if not text.startswith(("SELECT", "INSERT INTO terms"))]
+    assert len(read) <= 8
+    assert len(written) <= 3 * alerts + 3  # a change, a head and its postings each; the source's row and counters
+    statements.texts.clear()
+    statements.watch(save)
+    assert len(statements.texts) <= 4
