@@ -24,7 +24,7 @@ _UNSEEN: Final = re.compile(
 )
 _CREDENTIAL: Final = re.compile(
     r"(?i)((?:proxy-)?authorization|x-[a-z-]*(?:api-key|token)|api[-_]?key|(?:access|auth|refresh|id)[-_]token|client[-_]secret"
-    r"|password)(['\"]?\s*[:=]\s*['\"]?)(?:(Bearer|Basic)\s+)?[^\s'\",;&}]+"
+    r"|password)(['\"]?\s*[:=]\s*['\"]?)(?!(?:not )?set\b)(?:(Bearer|Basic)\s+)?[^\s'\",;&}]+"
 )
 _BEARER: Final = re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9+/_.~=-]{8,}")
 _SHORTEST_SECRET: Final = 4

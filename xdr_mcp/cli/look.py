@@ -26,11 +26,11 @@ from xdr_mcp.cli.terminal import (
     alert_table,
     console,
     entry_text,
-    facts,
     moment,
     plain,
     rough_seconds,
     say,
+    say_facts,
     say_json,
 )
 from xdr_mcp.errors import XdrMcpError
@@ -198,7 +198,7 @@ def _print_alert(change: Change) -> None:
     alert = change.alert
     out = console()
     out.print(Text.assemble((plain(alert.title), "bold")))
-    out.print(facts({name: value for name, value in _facts(change).items() if value}))
+    say_facts(_facts(change))
     for heading, lines in _lists(alert).items():
         if lines:
             out.print(Text(f"\n{heading}", "bold"))
@@ -286,7 +286,7 @@ def _health(state: SourceState) -> dict[str, Any]:
 
 def _print_status(told: dict[str, Any], states: tuple[SourceState, ...]) -> None:
     out = console()
-    out.print(facts({name.replace("_", " "): str(value) for name, value in told.items()}))
+    say_facts({name.replace("_", " "): str(value) for name, value in told.items()})
     if not states:
         out.print("\nNo source was ever polled into this store: `xdr-mcp poll` does it")
     now = utc_now()
@@ -296,7 +296,7 @@ def _print_status(told: dict[str, Any], states: tuple[SourceState, ...]) -> None
                 "\n", (plain(state.source), "bold"), " ", (state.health.state, _STATE_STYLE[state.health.state])
             )
         )
-        out.print(facts(_source_facts(state, now)))
+        say_facts(_source_facts(state, now))
 
 
 _STATE_STYLE: Final = {
@@ -372,10 +372,8 @@ def _print_choices(setup: Setup) -> None:
         for choice in chosen_settings(setup)
         if choice.origin != "default"
     }
-    out.print(
-        facts({name: plain(value) for name, value in chosen.items()}) if chosen else "  none; all are as by default"
-    )
-    out.print()
+    say_facts({name: plain(value) for name, value in chosen.items()} or {"none": "all are as by default"})
+    say()
 
 
 _OUTCOME_STYLE: Final = {"ok": "green", "warn": "yellow", "fail": "bold red"}

@@ -146,15 +146,20 @@ def _techniques(alert: Alert) -> str:
     return " ".join(plain(technique) for technique in alert.techniques)
 
 
-def facts(pairs: Mapping[str, str | Text]) -> Table:
-    """Names and values, one a line."""
+def say_facts(pairs: Mapping[str, str | Text]) -> None:
+    """Print names and values, one pair a line; an empty value is left out, and only a terminal wraps a long one."""
+    told = {name: value for name, value in pairs.items() if value}
+    width = max(map(len, told), default=0)
+    if not sys.stdout.isatty():
+        for name, value in told.items():
+            say(f"{name:<{width}}  {value}")
+        return
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in pairs.items():
-        if value:
-            table.add_row(name, value)
-    return table
+    for name, value in told.items():
+        table.add_row(name, value)
+    console().print(table)
 
 
 # ---------------------------------------------------------------- progress
