@@ -21,7 +21,7 @@ from msgspec import structs
 from strategies import NOW, alerts, moments, queries, storable_texts
 
 from xdr_mcp.alert import Alert, ChangeKind, Entity, EntityKind, Severity, Status
-from xdr_mcp.errors import LeaseLost, QueryError
+from xdr_mcp.errors import LeaseLost, QueryError, StoreUnusable
 from xdr_mcp.interfaces import (
     DeadLetter,
     Found,
@@ -353,6 +353,13 @@ async def test_a_created_time_that_changes_twice_in_a_page_leaves_nothing_behind
         assert await listing(store, Query(root=Words((title,)))) == found
         assert await store.count(Query(root=Words((title,)))) == len(found)
     assert await listing(store) == ["1"]
+
+
+async def test_a_place_that_was_never_given_out_does_no_harm(store: Store) -> None:
+    await save(store, record("1", START))
+    for key in (-(2**63), -1, 0):
+        assert await store.find(EVERYTHING, 10, Position(START, key)) == Found((), None)
+    assert len((await store.find(EVERYTHING, 10, Position(START, 2**63))).alerts) == 1
 
 
 async def test_a_page_of_nothing_has_no_successor(store: Store) -> None:
@@ -809,6 +816,14 @@ async def test_cancelling_whoever_awaits_leaves_the_store_whole(store: Store) ->
             assert await store.count(EVERYTHING) % size == 0
             assert await store.count(EVERYTHING) == len(await store.changes(0, 10_000))
     assert (await save(store, record("after", START))).created == 1
+
+
+async def test_a_store_that_was_closed_says_so(opener: Opener, tmp_path: Path, clock: ManualClock) -> None:
+    async with opener(tmp_path, clock) as closed:
+        pass
+    for call in (closed.last_seq, lambda: closed.wait(0, 5), lambda: closed.move("archive", 1)):
+        with pytest.raises(StoreUnusable, match="closed"):
+            await call()
 
 
 # ------------------------------------------------------------------------------------------------ durable readers

@@ -125,6 +125,16 @@ async def test_a_store_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
     assert version(path) == len(migrations()) + 1
 
 
+async def test_a_store_that_a_newer_program_upgrades_meanwhile_is_written_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with open_store(path) as store:
+        await fill(store, 1)
+        open_writer(path, (*migrations(), "CREATE TABLE later (x)")).close()
+        with pytest.raises(StoreUnusable, match="Restart"):
+            await fill(store, 2)
+        assert await store.count(Query()) == 1
+
+
 # ------------------------------------------------------------------------------------------------ what can be wrong
 
 

@@ -47,8 +47,8 @@ class Statements:
             self.connection.exec_trace = None
 
 
-def plan(connection: apsw.Connection, text: str) -> str:
-    rows = connection.execute(f"EXPLAIN QUERY PLAN {text}", [0] * text.count("?"))
+def plan(connection: apsw.Connection, text: str, values: int | None = None) -> str:
+    rows = connection.execute(f"EXPLAIN QUERY PLAN {text}", [0] * (text.count("?") if values is None else values))
     return "; ".join(str(row[3]) for row in rows)
 
 
@@ -114,3 +114,18 @@ def test_a_save_reads_in_batches_and_writes_three_rows_an_alert(connection: apsw
     statements.texts.clear()
     statements.watch(save)
     assert len(statements.texts) <= 4
+
+
+def test_a_version_that_was_told_is_found_by_index(connection: apsw.Connection) -> None:
+    versions = [record("1", START, title=title) for title in ("one", "two", "three")]
+    statements = Statements(connection)
+
+    def save() -> None:
+        save_page(connection, Dictionary(), Page((*versions, versions[0]), START), source="x", lease="", now=START)
+
+    save()
+    statements.watch(save)
+    (lookup, *_) = [text for text in statements.texts if "FROM changes WHERE uid" in text]
+    told = plan(connection, lookup, 4)
+    assert "SCAN" not in told
+    assert "later_versions" in told

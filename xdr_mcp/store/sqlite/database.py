@@ -6,6 +6,7 @@ connection is never left in the middle of anything.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import apsw
@@ -31,6 +32,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._scripts = migrations()
         self._writer: apsw.Connection | None = None
         self._readers: list[apsw.Connection] = []
         self._one_writer = CapacityLimiter(1)
@@ -59,7 +61,7 @@ class Database:
         if self._closed:
             raise StoreUnusable(f"The store {self._path} was closed. Open it again")
         if self._writer is None:
-            self._writer = open_writer(self._path, migrations())
+            self._writer = open_writer(self._path, self._scripts)
             self._writer.set_wal_hook(self._count_wal_pages)
         return self._writer
 
@@ -72,6 +74,7 @@ class Database:
             connection = self._open_writer()
             try:
                 connection.execute("BEGIN IMMEDIATE")
+                self._refuse_newer(connection)
                 result = work(connection)
                 connection.execute("COMMIT")
             except BaseException as error:
@@ -79,6 +82,11 @@ class Database:
                 raise
             self._checkpoint(connection)
             return result
+
+    def _refuse_newer(self, connection: apsw.Connection) -> None:
+        """A newer program may have migrated the file under us: what we would write might break what it relies on."""
+        if connection.pragma("user_version") != len(self._scripts):
+            raise StoreUnusable(f"The store {self._path} was upgraded by a newer xdr-mcp. Restart this one, upgraded")
 
     def _abandon(self, connection: apsw.Connection, error: BaseException) -> None:
         """Undo. After a failed write or fsync nothing that the connection remembers of the file can be believed."""
@@ -110,23 +118,32 @@ class Database:
 
     def _read(self, work: Callable[[apsw.Connection], _T]) -> _T:
         with explained(self._path):
-            connection = self._readers.pop() if self._readers else self._open_reader()
+            connection = self._take_reader()
             try:
                 connection.execute("BEGIN")
                 result = work(connection)
-                connection.execute("COMMIT")
-            except BaseException:
+            except apsw.Error:
                 connection.close(True)  # noqa: FBT003 (apsw's own signature: force)
                 raise
-            self._readers.append(connection)
-            if self._closed:
-                self._close_readers()
+            except BaseException:
+                self._give_back(connection)
+                raise
+            self._give_back(connection)
             return result
 
-    def _open_reader(self) -> apsw.Connection:
+    def _take_reader(self) -> apsw.Connection:
         if self._closed:
             raise StoreUnusable(f"The store {self._path} was closed. Open it again")
-        return open_reader(self._path)
+        try:
+            return self._readers.pop()
+        except IndexError:
+            return open_reader(self._path)
+
+    def _give_back(self, connection: apsw.Connection) -> None:
+        connection.execute("COMMIT")
+        self._readers.append(connection)
+        if self._closed:
+            self._close_readers()
 
     def _close(self) -> None:
         self._closed = True
@@ -136,5 +153,6 @@ class Database:
             self._writer = None
 
     def _close_readers(self) -> None:
-        while self._readers:
-            self._readers.pop().close()
+        with suppress(IndexError):
+            while True:
+                self._readers.pop().close()

@@ -54,7 +54,7 @@ def newest_change(connection: apsw.Connection, uid: bytes) -> Change | None:
 
 def newest_heads(connection: apsw.Connection, where: Where, limit: int, after: Position | None) -> Found:
     """A page of the listing."""
-    largest = where.largest_key if after is None else min(where.largest_key, after.key - 1)
+    largest = where.largest_key if after is None else min(where.largest_key, max(after.key, 0) - 1)
     tables, conditions, parameters = _led(where, largest)
     order = "postings.rowid" if where.match else "a.key"
     rows: list[tuple[Any, ...]] = connection.execute(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import apsw
 import msgspec
 
+from xdr_mcp.errors import StoreUnusable
 from xdr_mcp.interfaces import DeadLetter, Found, Health, Lease, Page, Position, Saved, SourceState, Window
 from xdr_mcp.store.sqlite import revisions, sources
 from xdr_mcp.store.sqlite.bell import Bell
@@ -40,6 +41,7 @@ class SqliteStore:
         self._clock = clock
         self._dictionary = Dictionary()
         self._lookout: apsw.Connection | None = None
+        self._closed = False
         self._newest = 0
         self._bell = Bell(self._look)
 
@@ -47,8 +49,9 @@ class SqliteStore:
 
     async def acquire(self, name: str, holder: str, ttl: timedelta) -> Lease | None:
         """See ``Store.acquire``."""
-        now = self._clock()
-        return await self._database.write(lambda connection: sources.acquire(connection, name, holder, now, ttl))
+        return await self._database.write(
+            lambda connection: sources.acquire(connection, name, holder, self._clock(), ttl)
+        )
 
     async def release(self, lease: Lease) -> None:
         """See ``Store.release``."""
@@ -56,10 +59,10 @@ class SqliteStore:
 
     async def save(self, source: str, page: Page, lease: Lease) -> Saved:
         """See ``Store.save``."""
-        now = self._clock()
 
         def work(connection: apsw.Connection) -> tuple[Saved, Mapping[str, int]]:
             sources.fence(connection, lease)
+            now = self._clock()  # not before the lock was had, so that times of saving follow seq
             return save_page(connection, self._dictionary, page, source=source, lease=lease.name, now=now)
 
         try:
@@ -117,8 +120,7 @@ class SqliteStore:
 
     async def states(self) -> tuple[SourceState, ...]:
         """See ``Store.states``."""
-        now = self._clock()
-        return await self._database.read(lambda connection: sources.states(connection, now))
+        return await self._database.read(lambda connection: sources.states(connection, self._clock()))
 
     # -- the followers' side
 
@@ -174,6 +176,8 @@ class SqliteStore:
 
     def _look(self) -> int:
         """The newest seq, read on the event loop: some microseconds, and never waiting for a lock."""
+        if self._closed:
+            raise StoreUnusable(f"The store {self._path} was closed. Open it again")
         with explained(self._path):
             if self._lookout is None:
                 self._lookout = open_reader(self._path, patience=0)
@@ -182,7 +186,9 @@ class SqliteStore:
             return self._newest
 
     def close(self) -> None:
-        """Let go of what is not the database's own."""
+        """Let go of what is not the database's own; who still waits is told."""
+        self._closed = True
+        self._bell.ring()
         if self._lookout is not None:
             self._lookout.close()
             self._lookout = None
