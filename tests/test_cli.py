@@ -22,6 +22,7 @@ from processes import PATIENCE, TOKEN, command, environment, running, simulated
 from xdr_mcp.alert import Attack, Entity, EntityKind, Severity, Status
 from xdr_mcp.cli import EXIT_CODES, main
 from xdr_mcp.interfaces import Health, Page, Record, Window
+from xdr_mcp.settings import Settings
 from xdr_mcp.store import open_store
 
 DOCUMENTATION = Path(__file__).parent.parent / "docs" / "command-line.md"
@@ -115,12 +116,11 @@ def test_every_command_has_help_that_fits_a_terminal_line_in_the_list(name: str)
 
 @pytest.mark.parametrize("name", commands())
 def test_every_option_is_explained_there_and_in_the_documentation(name: str) -> None:
-    documentation = DOCUMENTATION.read_text(encoding="utf-8")
-    assert f"`xdr-mcp {name}" in documentation
+    section = DOCUMENTATION.read_text(encoding="utf-8").partition(f"\n## `xdr-mcp {name}")[2].partition("\n## ")[0]
     for parameter in main.commands[name].params:
         if isinstance(parameter, click.Option):
             assert parameter.help, parameter.name
-            assert any(f"`{spelling}" in documentation for spelling in parameter.opts), parameter.opts
+            assert any(f"`{spelling}" in section for spelling in parameter.opts), parameter.opts
 
 
 def test_the_exit_codes_are_told_by_help_and_documentation() -> None:
@@ -155,6 +155,14 @@ def test_the_module_is_the_same_command(tmp_path: Path) -> None:
     found = process("--version", folder=tmp_path)
     assert found.returncode == 0
     assert found.stdout.startswith("xdr-mcp, version ")
+
+
+def test_what_mcp_json_names_is_what_we_serve() -> None:
+    servers = json.loads((DOCUMENTATION.parent.parent / "mcp.json").read_text())["mcpServers"]
+    assert servers["xdr"]["args"] == ["serve"]
+    assert Path(servers["xdr"]["command"]).name == "xdr-mcp"
+    default = Settings()
+    assert servers["xdr-http"]["url"] == f"http://{default.http_host}:{default.http_port}/mcp"
 
 
 # ---------------------------------------------------------------- poll

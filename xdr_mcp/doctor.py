@@ -89,8 +89,6 @@ async def examine(setup: Setup, tell: Tell) -> None:
     _check_sqlite(tell)
     async with AsyncExitStack() as stack:
         store = await _open_store(setup, stack, tell)
-        if store is not None:
-            await _check_store(setup.places.store, store, tell)
         for source in setup.settings.sources:
             await _check_source(setup, source, store, tell)
 
@@ -159,28 +157,36 @@ def _check_sqlite(tell: Tell) -> None:
 
 
 async def _open_store(setup: Setup, stack: AsyncExitStack, tell: Tell) -> Store | None:
-    check = _Check(tell, "store", f"open {setup.places.store}")
-    if not setup.places.store.exists():
+    """The store, looked at; None when there is none that later checks could ask."""
+    path = setup.places.store
+    check = _Check(tell, "store", f"open {path}")
+    if not path.exists():
         check.warn("it is not there yet", "start `xdr-mcp poll` or `xdr-mcp serve`: they make it")
         return None
     try:
         store = await stack.enter_async_context(app.looking(setup))
+        check.ok("opens")
+        if not await anyio.to_thread.run_sync(_check_integrity, path, tell):
+            return None
+        _check_log(path, tell)
+        await _check_archive(store, tell)
     except StoreError as error:
         check.fail(str(error), "do as it says; alerts can be read again from the vendors, and from the archive")
         return None
-    check.ok("opens")
     return store
 
 
-async def _check_store(path: Path, store: Store, tell: Tell) -> None:
-    await anyio.to_thread.run_sync(_check_integrity, path, tell)
+def _check_log(path: Path, tell: Tell) -> None:
     check = _Check(tell, "store", "measure the write-ahead log")
-    wal = path.with_name(f"{path.name}-wal")
-    size = wal.stat().st_size / 1024**2 if wal.exists() else 0.0
+    log = path.with_name(f"{path.name}-wal")
+    size = log.stat().st_size / 1024**2 if log.exists() else 0.0
     if size > LARGE_WAL:
         check.warn(f"{size:.0f} MiB", "some process keeps a snapshot open: restart the servers one by one")
     else:
         check.ok(f"{size:.1f} MiB")
+
+
+async def _check_archive(store: Store, tell: Tell) -> None:
     check = _Check(tell, "archive", "compare it with the store")
     behind = await store.last_seq() - await store.position(Archive.name)
     if behind > FAR_BEHIND:
@@ -198,7 +204,7 @@ async def _check_store(path: Path, store: Store, tell: Tell) -> None:
         check.ok("none")
 
 
-def _check_integrity(path: Path, tell: Tell) -> None:
+def _check_integrity(path: Path, tell: Tell) -> bool:
     check = _Check(tell, "store", "check its integrity (PRAGMA quick_check)")
     try:
         connection = open_reader(path)
@@ -210,10 +216,11 @@ def _check_integrity(path: Path, tell: Tell) -> None:
         told, version = str(error), 0
     if told == "ok":
         check.ok(f"sound; format {version}")
-    else:
-        check.fail(
-            told, "stop every xdr-mcp process, move the file and its -wal and -shm away, restore a copy or start anew"
-        )
+        return True
+    check.fail(
+        told, "stop every xdr-mcp process, move the file and its -wal and -shm away, restore a copy or start anew"
+    )
+    return False
 
 
 # ---------------------------------------------------------------- sources
