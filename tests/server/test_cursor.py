@@ -16,7 +16,9 @@ def test_a_cursor_opens_to_the_place_it_was_made_for() -> None:
     assert cursors.open(cursors.sign(_PLACE, "filter_alerts", "host:web*"), "filter_alerts", "host:web*") == _PLACE
 
 
-@pytest.mark.parametrize("question", [("list_alerts", "host:web*"), ("filter_alerts", "host:db*"), ("filter_alerts",), ()])
+@pytest.mark.parametrize(
+    "question", [("list_alerts", "host:web*"), ("filter_alerts", "host:db*"), ("filter_alerts",), ()]
+)
 def test_a_cursor_is_refused_for_another_question(question: tuple[str, ...]) -> None:
     cursors = Cursors(KEY)
     with pytest.raises(BadCursor, match="same filter"):

@@ -179,9 +179,7 @@ async def test_get_alert_tells_the_newest_revision_whole(era: str, tmp_path: Pat
         ("nothing like it", "as list_alerts and filter_alerts give them"),
     ],
 )
-async def test_an_unknown_id_is_answered_with_the_nearest_ones(
-    era: str, asked: str, hint: str, tmp_path: Path
-) -> None:
+async def test_an_unknown_id_is_answered_with_the_nearest_ones(era: str, asked: str, hint: str, tmp_path: Path) -> None:
     async with a_server(tmp_path, an_alert(1)) as (server, store):
         await report(store, "ok")
         async with Client(server.mcp, mode=era) as client:

@@ -82,16 +82,20 @@ class XdrServer:
             return
         await self.notifier.begin()
         self._running, self._started = True, self._clock()
+        failure: Exception | None = None
         try:
             async with self._peers.running(), anyio.create_task_group() as beside:
                 for job in (self.notifier.run, *self._background):
                     beside.start_soon(_keep_running, job)
                 try:
                     yield
-                finally:
-                    beside.cancel_scope.cancel()
+                except Exception as error:  # noqa: BLE001 (raised again below, as itself and not as a group of one)
+                    failure = error
+                beside.cancel_scope.cancel()
         finally:
             self._running = False
+        if failure is not None:
+            raise failure
 
     def end_streams(self) -> None:
         """Tell every listening client that its stream ends on purpose."""
@@ -154,6 +158,7 @@ def build_server(
         version=version,
         instructions=INSTRUCTIONS,
         tools=alert_tools(answers),
+        log_level="WARNING",
         lifespan=lifespan,
         subscriptions=notifier.bus,
         middleware=[_unknown_prompt],

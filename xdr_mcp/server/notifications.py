@@ -175,6 +175,7 @@ class Notifier:
     async def begin(self) -> None:
         """Take the place to follow from: what is saved after this is told."""
         self._seen = await self._store.last_seq()
+        self.alive_at = anyio.current_time()
 
     async def run(self) -> None:
         """Follow until cancelled, from where ``begin`` was called."""

@@ -209,7 +209,7 @@ async def serve_http(
     with _listen_on(options.host, options.port) as listener:
         url = _url(options.host, listener)
         config = uvicorn.Config(
-            app, http="h11", ws="none", lifespan="on", log_config=None, access_log=False, server_header=False,
+            app, http="h11", ws="none", lifespan="on", log_config=None, log_level="warning", access_log=False, server_header=False,
             timeout_graceful_shutdown=_GRACE,
         )  # fmt: skip
         web = _Uvicorn(config, started=lambda: ready(url), stopping=server.end_streams)

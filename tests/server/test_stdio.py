@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.abc import Process
+from mcp import StdioServerParameters
+from serving import BOUND, ERAS, an_alert, data_of, save, watching
+
+from xdr_mcp.store import open_store
+
+pytestmark = pytest.mark.anyio
+
+RECENT = "xdr://alerts/recent"
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}},
+}
+
+
+def _command(folder: Path) -> list[str]:
+    return [sys.executable, str(Path(__file__).with_name("process.py")), str(folder / "xdr.db"), "stdio"]
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_clients_of_both_eras_call_and_are_told_over_stdio(era: str, tmp_path: Path) -> None:
+    program, *arguments = _command(tmp_path)
+    async with (
+        open_store(tmp_path / "xdr.db") as store,
+        watching(StdioServerParameters(command=program, args=arguments), era, [RECENT]) as (client, updates),
+    ):
+        assert data_of(await client.call_tool("list_alerts", {}))["total"] == 0
+        await save(store, an_alert(1))
+        assert await updates.next() == RECENT
+        assert data_of(await client.call_tool("list_alerts", {}))["total"] == 1
+
+
+@asynccontextmanager
+async def _initialized(folder: Path) -> AsyncIterator[Process]:
+    """The server's process, after it answered."""
+    async with await anyio.open_process(_command(folder)) as process:
+        assert process.stdin
+        assert process.stdout
+        await process.stdin.send(json.dumps(INITIALIZE).encode() + b"\n")
+        with anyio.fail_after(4 * BOUND):
+            answer = await process.stdout.receive()
+        assert json.loads(answer.splitlines()[-1])["id"] == 1
+        yield process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_one_signal_ends_it_in_order_while_it_waits_for_input(number: signal.Signals, tmp_path: Path) -> None:
+    async with _initialized(tmp_path) as process:
+        process.send_signal(number)
+        await _ended_in_order(process)
+
+
+async def test_the_end_of_input_ends_it_in_order(tmp_path: Path) -> None:
+    async with _initialized(tmp_path) as process:
+        assert process.stdin
+        await process.stdin.aclose()
+        await _ended_in_order(process)
+
+
+async def _ended_in_order(process: Process) -> None:
+    assert process.stderr
+    with anyio.fail_after(BOUND):
+        assert await process.wait() == 0
+        told = b""
+        async for chunk in process.stderr:
+            told += chunk
+    assert b"ended in order" in told
+    assert b"Traceback" not in told
