@@ -6,12 +6,14 @@ import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from xdr_mcp.simulator import VICES, BadFaults, Estate, Faults, create_app
+from xdr_mcp.simulator import DRIFTS, VICES, BadFaults, Estate, Faults, create_app
+from xdr_mcp.simulator.faults import Place
 
 ALL = {"page[limit]": "1000", "sort": "-updatedAt"}
 
@@ -254,3 +256,25 @@ async def test_the_control_endpoint_tells_the_truth_through_every_vice(clock: An
         assert (refused.status_code, "did you mean 'late'" in refused.text) == (400, True)
         assert (await control.post("/calm")).json()["calm"] is True
         assert (await control.post("/resume")).json()["calm"] is False
+
+
+ANSWERS = [vice.name for vice in VICES.values() if vice.place is Place.ANSWER]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ANSWERS)
+async def test_without_a_socket_every_vice_still_spoils_the_answer(name: str, clock: Any, client_of: Any) -> None:
+    amount = ":2" if VICES[name].amount else ""
+    app = create_app(Estate(3, clock, alerts=20), Faults.parse(f"{name}:10ms{amount}"))
+    async with client_of(app) as vendor:
+        honest = (await vendor.get("http://vendor.test/_sim/status")).status_code
+        async with vendor.stream("GET", "/alerts") as answer:
+            body = b"".join([piece async for piece in answer.aiter_raw()])
+    assert honest == 200
+    whole = answer.status_code == 200 and body.endswith(b"}") and body.startswith(b'{"data":[')
+    assert whole == (name in {"slow", "trickle"})
+
+
+def test_every_vice_and_every_drift_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")
+    assert [name for name in (*VICES, *DRIFTS) if f"`{name}`" not in text] == []

@@ -251,7 +251,9 @@ class Vices:
         closing = asyncio.ensure_future(self._closing.wait())
         try:
             await asyncio.wait((leaving, closing), timeout=vice.seconds, return_when=asyncio.FIRST_COMPLETED)
-            if exchange.transport is not None:
+            if exchange.transport is None:
+                await exchange.part(b"", more=False)
+            else:
                 exchange.transport.abort()
                 await leaving
         finally:
