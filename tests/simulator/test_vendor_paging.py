@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def app(clock: Any) -> Any:
-    return create_app(Estate(3, clock))
+    return create_app(Estate(3, clock, rate=4))
 
 
 async def read_all(vendor: httpx.AsyncClient, params: dict[str, str], limit: int = 50) -> list[dict[str, Any]]:
@@ -59,13 +59,13 @@ async def test_a_link_leads_to_the_next_page_and_none_from_the_last(app: Any, cl
 
 
 async def test_a_page_is_cut_to_the_vendors_maximum(client_of: Any, clock: Any) -> None:
-    async with client_of(create_app(Estate(3, clock), largest_page=25)) as vendor:
+    async with client_of(create_app(Estate(3, clock, rate=4), largest_page=25)) as vendor:
         page = (await vendor.get("/alerts", params={"page[limit]": 5000})).json()
     assert len(page["data"]) == 25
 
 
 async def test_an_offset_beyond_the_cap_is_refused(client_of: Any, clock: Any) -> None:
-    async with client_of(create_app(Estate(3, clock), offset_cap=100)) as vendor:
+    async with client_of(create_app(Estate(3, clock, rate=4), offset_cap=100)) as vendor:
         inside = await vendor.get("/alerts", params={"page[limit]": 50, "page[offset]": 50})
         outside = await vendor.get("/alerts", params={"page[limit]": 50, "page[offset]": 51})
     assert (inside.status_code, outside.status_code) == (200, 400)
@@ -102,14 +102,14 @@ async def test_bounds_finer_than_a_millisecond_are_kept(app: Any, client_of: Any
 
 @pytest.mark.parametrize(("rejection"), [400, 422])
 async def test_a_vendor_may_refuse_a_time_filter(client_of: Any, clock: Any, rejection: int) -> None:
-    async with client_of(create_app(Estate(3, clock), time_filter="rejected", rejection=rejection)) as vendor:
+    async with client_of(create_app(Estate(3, clock, rate=4), time_filter="rejected", rejection=rejection)) as vendor:
         timed = await vendor.get("/alerts", params={"filter[updatedAt]": '{"gte":"2026-07-28T00:00:00Z"}'})
         other = await vendor.get("/alerts", params={"filter[severity]": '{"gte":4}'})
     assert (timed.status_code, other.status_code) == (rejection, 200)
 
 
 async def test_a_vendor_may_overlook_a_time_filter(client_of: Any, clock: Any) -> None:
-    app = create_app(Estate(3, clock), time_filter="ignored")
+    app = create_app(Estate(3, clock, rate=4), time_filter="ignored")
     async with client_of(app) as vendor:
         answer = await vendor.get("/alerts", params={"filter[updatedAt]": '{"gte":"2026-07-28T19:59:00Z"}'})
     assert answer.json()["meta"]["totalRecords"] == len(truth_of(app))
@@ -155,7 +155,7 @@ async def test_records_that_change_while_being_paged_shift_the_pages(
 
 
 async def test_a_shifting_window_is_read_whole_by_reading_until_nothing_is_new(client_of: Any, clock: Any) -> None:
-    app = create_app(Estate(3, clock), Faults.parse("shift:0.5"))
+    app = create_app(Estate(3, clock, rate=4), Faults.parse("shift:0.5"))
     known: dict[tuple[str, str], dict[str, Any]] = {}
     async with client_of(app) as vendor:
         for _ in range(3):

@@ -67,7 +67,7 @@ ASSET = {"id", "name", "type", "hash", "source", "uebaAssetId", "status", "hostn
 
 @pytest.fixture
 def app(clock: Any) -> Any:
-    return create_app(Estate(3, clock))
+    return create_app(Estate(3, clock, rate=4))
 
 
 async def first_case_alert(vendor: httpx.AsyncClient) -> dict[str, Any]:
@@ -220,7 +220,7 @@ async def test_errors_are_json_with_a_list_of_errors(app: Any, client_of: Any, p
 
 
 async def test_every_answer_carries_the_vendors_date(client_of: Any, clock: Any) -> None:
-    app = create_app(Estate(3, clock), Faults.parse("5xx:x1"))
+    app = create_app(Estate(3, clock, rate=4), Faults.parse("5xx:x1"))
     async with client_of(app) as vendor:
         answers = [await vendor.get("/alerts") for _ in range(2)]
     assert [answer.status_code for answer in answers] == [500, 200]
@@ -250,7 +250,7 @@ async def test_a_token_is_taken_in_each_of_the_vendors_headers(
 
 @pytest.mark.parametrize("basic", [True, False])
 async def test_client_credentials_buy_a_token_that_ends(client_of: Any, clock: Any, *, basic: bool) -> None:
-    app = create_app(Estate(3, clock), auth=Auth(clients={"soc": "s3cret"}))
+    app = create_app(Estate(3, clock, rate=4), auth=Auth(clients={"soc": "s3cret"}))
     form = {"grant_type": "client_credentials", "scope": "xdr.alr.r"}
     if not basic:
         form |= {"client_id": "soc", "client_secret": "s3cret"}
@@ -286,7 +286,7 @@ DRIFTED: dict[str, Callable[[dict[str, Any]], bool]] = {
 async def test_a_drift_shows_in_some_records_and_in_none_without_it(client_of: Any, clock: Any, drift: str) -> None:
     counts = []
     for wanted in ("", drift, "all"):
-        async with client_of(create_app(Estate(3, clock), drift=wanted)) as vendor:
+        async with client_of(create_app(Estate(3, clock, rate=4), drift=wanted)) as vendor:
             alerts = (await vendor.get("/alerts", params={"page[limit]": 1000})).json()["data"]
         counts.append(sum(bool(DRIFTED[drift](alert)) for alert in alerts))
     assert counts[0] == 0
@@ -295,13 +295,13 @@ async def test_a_drift_shows_in_some_records_and_in_none_without_it(client_of: A
 
 
 async def test_a_version_drifts_the_same_way_each_time_it_is_read(client_of: Any, clock: Any) -> None:
-    async with client_of(create_app(Estate(3, clock), drift="all")) as vendor:
+    async with client_of(create_app(Estate(3, clock, rate=4), drift="all")) as vendor:
         first, second = [(await vendor.get("/alerts", params={"page[limit]": 1000})).content for _ in range(2)]
     assert first == second
 
 
 async def test_an_odd_id_opens_its_alert_as_a_list_of_one(client_of: Any, clock: Any) -> None:
-    async with client_of(create_app(Estate(3, clock), drift="odd-id,single-list")) as vendor:
+    async with client_of(create_app(Estate(3, clock, rate=4), drift="odd-id,single-list")) as vendor:
         alerts = (await vendor.get("/alerts", params={"page[limit]": 100})).json()["data"]
         odd = next(alert for alert in alerts if alert["id"].startswith("ALERT:"))
         single = (await vendor.get(f"/alerts/{odd['id']}")).json()["data"]
@@ -309,7 +309,7 @@ async def test_an_odd_id_opens_its_alert_as_a_list_of_one(client_of: Any, clock:
 
 
 async def test_errors_may_be_plain_text(client_of: Any, clock: Any) -> None:
-    async with client_of(create_app(Estate(3, clock), drift="text-errors")) as vendor:
+    async with client_of(create_app(Estate(3, clock, rate=4), drift="text-errors")) as vendor:
         answer = await vendor.get("/alerts/none")
     assert answer.status_code == 404
     assert answer.headers["content-type"].startswith("text/plain")

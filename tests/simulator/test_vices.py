@@ -98,7 +98,7 @@ def versions(page: list[dict[str, Any]]) -> set[tuple[str, str]]:
 
 @pytest.mark.anyio
 async def test_the_truth_is_the_hash_of_what_is_served(clock: Any, client_of: Any) -> None:
-    app = create_app(Estate(3, clock), drift="all")
+    app = create_app(Estate(3, clock, rate=4), drift="all")
     served = {one["id"]: one for one in await page_of(app, client_of)}
     truth = app.state.simulator.truth()
     assert len(truth) == len(served) > 100
@@ -110,8 +110,8 @@ async def test_the_truth_is_the_hash_of_what_is_served(clock: Any, client_of: An
 
 @pytest.mark.anyio
 async def test_a_late_version_appears_with_an_updated_time_in_the_past(clock: Any, client_of: Any) -> None:
-    app = create_app(Estate(3, clock), Faults.parse("late:10m"))
-    honest = create_app(Estate(3, clock))
+    app = create_app(Estate(3, clock, rate=4), Faults.parse("late:10m"))
+    honest = create_app(Estate(3, clock, rate=4))
     clock.advance(hours=1)
     behind, expected = await page_of(app, client_of), await page_of(honest, client_of)
     assert versions(behind) != versions(expected)
@@ -127,8 +127,8 @@ async def test_a_late_version_appears_with_an_updated_time_in_the_past(clock: An
 
 @pytest.mark.anyio
 async def test_calm_shows_what_was_late_and_the_truth_stands_still(clock: Any, client_of: Any) -> None:
-    app = create_app(Estate(3, clock), Faults.parse("late:1h,429"))
-    honest = create_app(Estate(3, clock))
+    app = create_app(Estate(3, clock, rate=4), Faults.parse("late:1h,429"))
+    honest = create_app(Estate(3, clock, rate=4))
     clock.advance(hours=1)
     assert app.state.simulator.status()["waiting"] > 0
     app.state.simulator.calm()
@@ -146,7 +146,7 @@ async def test_calm_shows_what_was_late_and_the_truth_stands_still(clock: Any, c
 async def test_equal_times_are_shared_by_alerts_that_follow_closely(clock: Any, client_of: Any) -> None:
     shared = []
     for vices in ("", "equal:10m"):
-        app = create_app(Estate(3, clock), Faults.parse(vices))
+        app = create_app(Estate(3, clock, rate=4), Faults.parse(vices))
         began = clock.now
         clock.advance(hours=3)
         live = [one for one in await page_of(app, client_of) if one["attributes"]["updatedAt"] > f"{began:%FT%T}"]
@@ -161,7 +161,7 @@ async def test_equal_times_are_shared_by_alerts_that_follow_closely(clock: Any, 
 
 @pytest.mark.anyio
 async def test_an_alert_keeps_its_created_time_under_every_vice(clock: Any, client_of: Any) -> None:
-    app = create_app(Estate(3, clock), Faults.parse("equal:5m,late:0.3:20m"))
+    app = create_app(Estate(3, clock, rate=4), Faults.parse("equal:5m,late:0.3:20m"))
     created: dict[str, str] = {}
     for _ in range(40):
         clock.advance(minutes=10)
@@ -171,7 +171,7 @@ async def test_an_alert_keeps_its_created_time_under_every_vice(clock: Any, clie
 
 @pytest.mark.anyio
 async def test_a_repeated_record_is_a_copy(clock: Any, client_of: Any) -> None:
-    app = create_app(Estate(3, clock), Faults.parse("repeat"))
+    app = create_app(Estate(3, clock, rate=4), Faults.parse("repeat"))
     page = await page_of(app, client_of)
     truth = {one["id"] for one in app.state.simulator.truth()}
     assert {one["id"] for one in page} == truth
@@ -182,7 +182,7 @@ async def test_a_repeated_record_is_a_copy(clock: Any, client_of: Any) -> None:
 @pytest.mark.anyio
 async def test_a_reordered_page_holds_the_same_records(clock: Any, client_of: Any) -> None:
     straight, shuffled = [
-        await page_of(create_app(Estate(3, clock), Faults.parse(vices)), client_of) for vices in ("", "reorder")
+        await page_of(create_app(Estate(3, clock, rate=4), Faults.parse(vices)), client_of) for vices in ("", "reorder")
     ]
     assert straight != shuffled
     assert sorted(straight, key=lambda one: str(one["id"])) == sorted(shuffled, key=lambda one: str(one["id"]))
@@ -190,7 +190,7 @@ async def test_a_reordered_page_holds_the_same_records(clock: Any, client_of: An
 
 @pytest.mark.anyio
 async def test_a_burst_comes_at_one_moment(clock: Any, client_of: Any) -> None:
-    app = create_app(Estate(3, clock), Faults.parse("burst:300"))
+    app = create_app(Estate(3, clock, rate=4), Faults.parse("burst:300"))
     before = len(app.state.simulator.truth())
     page = await page_of(app, client_of)
     assert len(page) == before + 300
@@ -211,7 +211,7 @@ def reads_of_poison(body: bytes) -> dict[str, int]:
 
 @pytest.mark.anyio
 async def test_poison_stands_between_good_records_and_is_told_beside_the_truth(clock: Any, client_of: Any) -> None:
-    app = create_app(Estate(3, clock), Faults.parse("poison:6"))
+    app = create_app(Estate(3, clock, rate=4), Faults.parse("poison:6"))
     async with client_of(app) as vendor:
         body = (await vendor.get("/alerts", params=ALL)).content
     truth = {one["id"] for one in app.state.simulator.truth()}
@@ -227,7 +227,7 @@ async def test_poison_stands_between_good_records_and_is_told_beside_the_truth(c
 
 @pytest.mark.anyio
 async def test_a_duplicate_id_is_an_older_version(clock: Any, client_of: Any) -> None:
-    app = create_app(Estate(3, clock), Faults.parse("poison:12"))
+    app = create_app(Estate(3, clock, rate=4), Faults.parse("poison:12"))
     async with client_of(app) as vendor:
         body = (await vendor.get("/alerts", params={**ALL, "page[limit]": "20"})).text
     harmless = body.replace("9" * 5000, "9").replace('{"a":' * 2000 + "1" + "}" * 2000, "1")
@@ -242,7 +242,7 @@ async def test_a_duplicate_id_is_an_older_version(clock: Any, client_of: Any) ->
 
 @pytest.mark.anyio
 async def test_the_control_endpoint_tells_the_truth_through_every_vice(clock: Any) -> None:
-    app = create_app(Estate(3, clock), Faults.parse("5xx"))
+    app = create_app(Estate(3, clock, rate=4), Faults.parse("5xx"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://vendor.test/_sim") as control:
         lines = (await control.get("/truth")).text.splitlines()
         assert [json.loads(line) for line in lines] == app.state.simulator.truth()

@@ -66,7 +66,7 @@ Serving = Callable[[str], AbstractAsyncContextManager[str]]
 def serving(clock: Any) -> Serving:
     @asynccontextmanager
     async def serving(vices: str) -> AsyncIterator[str]:
-        async with running(create_app(Estate(3, clock), Faults.parse(vices))) as url:
+        async with running(create_app(Estate(3, clock, rate=4), Faults.parse(vices))) as url:
             yield url
 
     return serving
@@ -177,7 +177,7 @@ async def test_a_gzip_bomb_inflates_a_thousandfold(serving: Serving) -> None:
 
 
 async def test_a_slow_answer_lets_others_pass_and_is_whole(clock: Any) -> None:
-    app = create_app(Estate(3, clock), Faults.parse("slow:1h:x1"))
+    app = create_app(Estate(3, clock, rate=4), Faults.parse("slow:1h:x1"))
     async with running(app) as url:
         asked = {asyncio.create_task(ask(url)) for _ in range(2)}
         done, slow = await asyncio.wait(asked, timeout=BOUND, return_when=asyncio.FIRST_COMPLETED)
@@ -226,7 +226,7 @@ async def test_an_outage_meets_every_request_until_it_ends(serving: Serving) -> 
 
 
 async def test_the_server_ends_at_once_with_stalled_answers_open(clock: Any) -> None:
-    app = create_app(Estate(3, clock), Faults.parse("stall:1h"))
+    app = create_app(Estate(3, clock, rate=4), Faults.parse("stall:1h"))
     stop = asyncio.Event()
     told: asyncio.Queue[str] = asyncio.Queue()
     server = asyncio.create_task(serve(app, started=told.put_nowait, stop=stop))
@@ -244,7 +244,7 @@ async def test_the_server_ends_at_once_with_stalled_answers_open(clock: Any) -> 
 
 async def test_a_cancelled_server_gives_its_port_back(clock: Any) -> None:
     told: asyncio.Queue[str] = asyncio.Queue()
-    server = asyncio.create_task(serve(create_app(Estate(3, clock)), started=told.put_nowait))
+    server = asyncio.create_task(serve(create_app(Estate(3, clock, rate=4)), started=told.put_nowait))
     port = urlsplit(await asyncio.wait_for(told.get(), BOUND)).port
     server.cancel()
     await asyncio.wait({server}, timeout=BOUND)
@@ -255,7 +255,7 @@ async def test_a_cancelled_server_gives_its_port_back(clock: Any) -> None:
 
 async def test_an_address_in_use_is_an_error(clock: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
-        await serve(create_app(Estate(3, clock)), port=taken.getsockname()[1])
+        await serve(create_app(Estate(3, clock, rate=4)), port=taken.getsockname()[1])
 
 
 async def test_all_vices_together_leave_most_answers_whole(serving: Serving) -> None:
