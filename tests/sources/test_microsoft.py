@@ -16,10 +16,10 @@ import pytest
 import respx
 from fake_graph import CLIENT_SECRET, FakeGraph, serving
 from pydantic import ValidationError
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from xdr_mcp.alert import Alert, EntityKind, Severity, Status, Verdict
-from xdr_mcp.errors import AuthenticationError, BadResponse, SettingsError, Unavailable
+from xdr_mcp.errors import AuthenticationError, BadResponse, SettingsError, Unavailable, WindowTooLarge
 from xdr_mcp.interfaces import Page, Window
 from xdr_mcp.sources.microsoft import MOST_READINGS, MicrosoftOptions, MicrosoftSource, normalise, time_filter
 
@@ -446,6 +446,15 @@ async def test_a_next_link_that_is_no_text_is_refused_rather_than_taken_for_the_
         await source.check()
         graph.canned.append(JSONResponse({"value": [], "@odata.nextLink": {"href": "?"}}))
         with pytest.raises(BadResponse, match="nextLink"):
+            await pages_of(source)
+
+
+async def test_a_page_too_large_to_hold_asks_for_a_shorter_window() -> None:
+    graph = FakeGraph()
+    async with reading(graph) as source:
+        await source.check()
+        graph.canned.append(Response(b" " * (64 * 1024 * 1024 + 1)))
+        with pytest.raises(WindowTooLarge, match="shorter interval"):
             await pages_of(source)
 
 

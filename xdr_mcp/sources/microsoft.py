@@ -25,8 +25,8 @@ import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from xdr_mcp.alert import Alert, Attack, Entity, EntityKind, Severity, Status, Verdict
-from xdr_mcp.errors import AuthenticationError, BadResponse, Unavailable
-from xdr_mcp.http_client import HttpClient, OAuth2ClientCredentials
+from xdr_mcp.errors import AuthenticationError, BadResponse, Unavailable, WindowTooLarge
+from xdr_mcp.http_client import HttpClient, OAuth2ClientCredentials, TooLarge
 from xdr_mcp.interfaces import Limits, Memory, Page, Window, utc_now
 from xdr_mcp.vendor_json import as_list, as_text, parse_time, split, to_page
 
@@ -163,6 +163,8 @@ class MicrosoftSource:
     async def _get(self, url: str, params: dict[str, str | int] | None = None) -> bytes:
         try:
             return (await self._client.request("GET", url, params=params)).body
+        except TooLarge as error:
+            raise WindowTooLarge(f"{error}; a shorter interval makes smaller pages") from error
         except AuthenticationError as error:
             if error.status != 403:  # noqa: PLR2004 (Forbidden: the token is good, the permission is missing)
                 raise
