@@ -12,7 +12,7 @@ from serving import BOUND, ERAS, NOON, a_server, an_alert, report, save, subscri
 from xdr_mcp.alert import Change, Status
 from xdr_mcp.errors import StoreError
 from xdr_mcp.interfaces import Store
-from xdr_mcp.server import build_server
+from xdr_mcp.server import XdrServer, build_server
 from xdr_mcp.server.notifications import PER_CONNECTION
 from xdr_mcp.store import open_store
 
@@ -29,9 +29,9 @@ def search(query: str) -> str:
     return f"xdr://alerts/search?q={quote(query)}"
 
 
-async def until_nobody_watches(server: object) -> None:
+async def until_nobody_watches(server: XdrServer) -> None:
     with anyio.fail_after(BOUND):
-        while len(server.notifier.watches):  # type: ignore[attr-defined]
+        while len(server.notifier.watches):
             await anyio.lowlevel.checkpoint()
 
 
@@ -183,15 +183,15 @@ async def test_both_eras_are_told_that_resources_can_be_watched(era: str, tmp_pa
     assert resources.subscribe
 
 
-@both_eras
-async def test_streams_end_in_order_when_the_server_stops(era: str, tmp_path: Path) -> None:
-    if era == "legacy":
-        pytest.skip("the older era has no streams of its own")
-    async with a_server(tmp_path) as (server, _), Client(server.mcp) as client:
-        async with client.listen(resource_subscriptions=[RECENT]) as stream:
-            server.end_streams()
-            with anyio.fail_after(BOUND):
-                assert [event async for event in stream] == []
+async def test_streams_end_in_order_when_the_server_stops(tmp_path: Path) -> None:
+    async with (
+        a_server(tmp_path) as (server, _),
+        Client(server.mcp) as client,
+        client.listen(resource_subscriptions=[RECENT]) as stream,
+    ):
+        server.end_streams()
+        with anyio.fail_after(BOUND):
+            assert [event async for event in stream] == []
 
 
 class _Stumbling:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from mcp import Client, MCPError
 from mcp.types import ResourceTemplateReference
-from serving import ERAS, NOON, a_server, an_alert, poller_of, read, report, save
+from serving import ERAS, NOON, a_server, an_alert, poller_of, read, report
 
 from xdr_mcp.alert import Severity
 from xdr_mcp.interfaces import Health, Window
@@ -23,9 +23,9 @@ async def test_resources_are_listed_with_types_and_descriptions(era: str, tmp_pa
         templates = (await client.list_resource_templates()).resource_templates
     assert [str(resource.uri) for resource in resources] == ["xdr://alerts/recent", "xdr://status"]
     assert [template.uri_template for template in templates] == ["xdr://alerts/search{?q}", "xdr://alerts/{id}"]
-    for told in (*resources, *templates):
-        assert told.mime_type == "application/json"
-        assert told.description
+    assert {told.mime_type for told in resources} | {told.mime_type for told in templates} == {"application/json"}
+    assert all(told.description for told in resources)
+    assert all(told.description for told in templates)
 
 
 async def test_recent_holds_the_newest_alerts_and_coverage(era: str, tmp_path: Path) -> None:

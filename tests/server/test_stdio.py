@@ -11,6 +11,7 @@ import anyio
 import pytest
 from anyio.abc import Process
 from mcp import StdioServerParameters
+from processes import a_process, ended_in_order, receive
 from serving import BOUND, ERAS, an_alert, data_of, save, watching
 
 from xdr_mcp.store import open_store
@@ -46,12 +47,11 @@ async def test_clients_of_both_eras_call_and_are_told_over_stdio(era: str, tmp_p
 @asynccontextmanager
 async def _initialized(folder: Path) -> AsyncIterator[Process]:
     """The server's process, after it answered."""
-    async with await anyio.open_process(_command(folder)) as process:
+    async with a_process(*_command(folder)) as process:
         assert process.stdin
-        assert process.stdout
         await process.stdin.send(json.dumps(INITIALIZE).encode() + b"\n")
         with anyio.fail_after(4 * BOUND):
-            answer = await process.stdout.receive()
+            answer = await receive(process.stdout)
         assert json.loads(answer.splitlines()[-1])["id"] == 1
         yield process
 
@@ -60,22 +60,11 @@ async def _initialized(folder: Path) -> AsyncIterator[Process]:
 async def test_one_signal_ends_it_in_order_while_it_waits_for_input(number: signal.Signals, tmp_path: Path) -> None:
     async with _initialized(tmp_path) as process:
         process.send_signal(number)
-        await _ended_in_order(process)
+        await ended_in_order(process)
 
 
 async def test_the_end_of_input_ends_it_in_order(tmp_path: Path) -> None:
     async with _initialized(tmp_path) as process:
         assert process.stdin
         await process.stdin.aclose()
-        await _ended_in_order(process)
-
-
-async def _ended_in_order(process: Process) -> None:
-    assert process.stderr
-    with anyio.fail_after(BOUND):
-        assert await process.wait() == 0
-        told = b""
-        async for chunk in process.stderr:
-            told += chunk
-    assert b"ended in order" in told
-    assert b"Traceback" not in told
+        await ended_in_order(process)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 from mcp import Client
 from serving import ERAS, NOON, Clock, a_server, an_alert, data_of, fault_of, report, save
@@ -42,11 +42,12 @@ async def test_answers_keep_to_their_schemas(era: str, tmp_path: Path) -> None:
     full = an_alert(1, description="What happened", risk_score=80, labels=("vip",))
     async with a_server(tmp_path, full) as (server, _), Client(server.mcp, mode=era) as client:
         schemas = {tool.name: tool.output_schema for tool in (await client.list_tools()).tools}
-        for name, arguments in [
+        calls: list[tuple[str, dict[str, Any]]] = [
             ("list_alerts", {}),
             ("filter_alerts", {"query": "host:web*", "fields": ["entities", "risk_score"]}),
             ("get_alert", {"id": full.id, "include_raw": True}),
-        ]:
+        ]
+        for name, arguments in calls:
             jsonschema.validate(data_of(await client.call_tool(name, arguments)), schemas[name] or {})
 
 

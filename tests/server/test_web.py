@@ -11,17 +11,18 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from mcp import Client
+from processes import a_process, ended_in_order, receive
 from serving import BOUND, ERAS, NOON, Clock, a_server, an_alert, data_of, read, report, save, watching
 
 from xdr_mcp.errors import SettingsError
 from xdr_mcp.server import XdrServer
-from xdr_mcp.server.web import HttpOptions, StalledWrites, serve_http
+from xdr_mcp.server.web import EndingAnswers, HttpOptions, serve_http
 
 pytestmark = pytest.mark.anyio
 both_eras = pytest.mark.parametrize("era", ERAS)
 
 RECENT = "xdr://alerts/recent"
+EVERYWHERE = "0.0.0.0"  # noqa: S104 (what is refused)
 
 
 @asynccontextmanager
@@ -57,7 +58,7 @@ async def ask(url: str, path: str = "/healthz", method: str = "GET", **headers: 
         return await client.request(
             method,
             url.replace("/mcp", path),
-            headers={name: value.encode() for name, value in headers.items()},
+            headers=[(name.encode(), value.encode()) for name, value in headers.items()],
         )
 
 
@@ -85,8 +86,8 @@ async def test_a_token_is_asked_for_where_one_is_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"host": "0.0.0.0"}, "name the hosts"),
-        ({"host": "0.0.0.0", "token": "t"}, "name the hosts"),
+        ({"host": EVERYWHERE}, "name the hosts"),
+        ({"host": EVERYWHERE, "token": "t"}, "name the hosts"),
         ({"host": "192.0.2.1", "allowed_hosts": ("soc.example",)}, "set an HTTP token"),
         ({"token": "with\nline"}, "printable ASCII"),
         ({"host": "192.0.2.1", "allowed_hosts": ("soc.example",), "token": "t", "port": 1}, "Cannot listen"),
@@ -103,7 +104,7 @@ async def test_what_is_not_safe_is_refused_at_the_start(options: dict[str, Any],
     [{"token": "t"}, {"unauthenticated": True}, {"host": "127.0.0.1"}, {"host": "localhost"}, {"host": "::1"}],
 )
 def test_what_was_said_on_purpose_is_done(options: dict[str, Any]) -> None:
-    reachable = {"host": "0.0.0.0", "allowed_hosts": ("soc.example:*",)}
+    reachable = {"host": EVERYWHERE, "allowed_hosts": ("soc.example:*",)}
     checked = HttpOptions(**(reachable | options)).checked()
     assert "soc.example:*" in checked.security().allowed_hosts
     assert ("localhost:*" in checked.security().allowed_hosts) == ("host" in options)
@@ -144,7 +145,7 @@ async def test_a_client_that_takes_nothing_is_left(caplog: pytest.LogCaptureFixt
         await anyio.sleep_forever()
 
     with anyio.fail_after(BOUND):
-        await StalledWrites(stream, limit=0.01)({"type": "http"}, never, never)  # type: ignore[arg-type]
+        await EndingAnswers(stream, write_limit=0.01)({"type": "http", "method": "POST"}, never, never)  # type: ignore[arg-type]
     assert "its connection is closed" in caplog.text
 
 
@@ -154,17 +155,10 @@ async def test_a_signal_ends_the_process_in_order_with_streams_open(
     era: str, number: signal.Signals, tmp_path: Path
 ) -> None:
     command = [sys.executable, str(Path(__file__).with_name("process.py")), str(tmp_path / "xdr.db"), "http"]
-    async with await anyio.open_process(command, stdin=None) as process:
-        assert process.stdout
-        assert process.stderr
+    async with a_process(*command) as process:
         with anyio.fail_after(4 * BOUND):
-            url = (await process.stdout.receive()).decode().split()[-1]
-            try:
-                async with watching(url, era, [RECENT]) as (client, _):
-                    await client.list_tools()
-                    process.send_signal(number)
-                    with anyio.fail_after(BOUND):
-                        assert await process.wait() == 0
-            except* (httpx.HTTPError, ConnectionError):
-                pass
-            assert b"ended in order" in await process.stderr.receive()
+            url = (await receive(process.stdout)).decode().strip()
+        async with watching(url, era, [RECENT]) as (client, _):
+            await client.list_tools()
+            process.send_signal(number)
+            await ended_in_order(process)

@@ -95,32 +95,44 @@ class HttpOptions(Struct, frozen=True, kw_only=True):
         )
 
 
-def http_app(server: XdrServer, options: HttpOptions) -> ASGIApp:
+class WebApp:
     """The server as one ASGI application; it starts and stops what runs beside it with its lifespan.
 
     Raises:
         SettingsError: the options are not safe together.
     """
-    security = options.checked().security()
 
-    @server.mcp.custom_route(HEALTH_PATH, methods=["GET"])  # type: ignore[untyped-decorator]
-    async def healthz(_request: Request) -> Response:
-        health = await server.health(options.stale_after)
-        return JSONResponse(health, status_code=200 if health["status"] == "ok" else 503)
-
-    app: ASGIApp = server.mcp.streamable_http_app(
-        streamable_http_path=MCP_PATH, session_idle_timeout=_SESSION_IDLE, transport_security=security
-    )
-    app = Guard(StalledWrites(app), security, options.token)
-    if options.allowed_origins:
-        app = CORSMiddleware(
-            app,
-            allow_origins=options.allowed_origins,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["*"],
-            expose_headers=["Mcp-Session-Id"],
+    def __init__(self, server: XdrServer, options: HttpOptions) -> None:
+        self._server = server
+        self._options = options
+        security = options.checked().security()
+        server.mcp.custom_route(HEALTH_PATH, methods=["GET"])(self._health)
+        mcp = server.mcp.streamable_http_app(
+            streamable_http_path=MCP_PATH, session_idle_timeout=_SESSION_IDLE, transport_security=security
         )
-    return app
+        self._answers = EndingAnswers(mcp)
+        self._app: ASGIApp = Guard(self._answers, security, options.token)
+        if options.allowed_origins:
+            self._app = CORSMiddleware(
+                self._app,
+                allow_origins=options.allowed_origins,
+                allow_methods=["GET", "POST", "DELETE"],
+                allow_headers=["*"],
+                expose_headers=["Mcp-Session-Id"],
+            )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or run the lifespan."""
+        await self._app(scope, receive, send)
+
+    def end_streams(self) -> None:
+        """End what would stay open for ever: the streams of both eras."""
+        self._server.end_streams()
+        self._answers.end_standing()
+
+    async def _health(self, _request: Request) -> Response:
+        health = await self._server.health(self._options.stale_after)
+        return JSONResponse(health, status_code=200 if health["status"] == "ok" else 503)
 
 
 class Guard:
@@ -150,28 +162,50 @@ class Guard:
         return PlainTextResponse("A valid token is needed", 401, {"WWW-Authenticate": 'Bearer realm="xdr-mcp"'})
 
 
-class StalledWrites:
-    """Ends the answer to a client that takes nothing for half a minute: a stream it stopped reading holds a connection."""
+class EndingAnswers:
+    """Sees to it that answers end: of a client that takes nothing for half a minute, and the standing ones at the stop.
 
-    def __init__(self, app: ASGIApp, limit: float = _WRITE_LIMIT) -> None:
+    A standing answer is one to GET: the older era's stream, which the SDK ends for nobody.
+    """
+
+    def __init__(self, app: ASGIApp, write_limit: float = _WRITE_LIMIT) -> None:
         self._app = app
-        self._limit = limit
+        self._write_limit = write_limit
+        self._standing: set[anyio.CancelScope] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, with a time limit on each write."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        with anyio.CancelScope() as answer:
+        answer = anyio.CancelScope()
+        begun = stalled = ended = False
 
-            async def send_in_time(message: Message) -> None:
-                with anyio.move_on_after(self._limit) as write:
-                    await send(message)
-                if write.cancelled_caught:
-                    logger.warning("A client took nothing for %.0f s: its connection is closed", self._limit)
-                    answer.cancel()
+        async def send_in_time(message: Message) -> None:
+            nonlocal begun, stalled, ended
+            with anyio.move_on_after(self._write_limit) as write:
+                await send(message)
+            if write.cancelled_caught:
+                logger.warning("A client took nothing for %.0f s: its connection is closed", self._write_limit)
+                stalled = True
+                answer.cancel()
+            begun = True
+            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
 
-            await self._app(scope, receive, send_in_time)
+        if scope["method"] == "GET":
+            self._standing.add(answer)
+        try:
+            with answer:
+                await self._app(scope, receive, send_in_time)
+        finally:
+            self._standing.discard(answer)
+        if begun and not ended and not stalled:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def end_standing(self) -> None:
+        """End every standing answer."""
+        for answer in tuple(self._standing):
+            answer.cancel()
 
 
 class _Uvicorn(uvicorn.Server):
@@ -205,14 +239,14 @@ async def serve_http(
     Raises:
         SettingsError: the options are not safe together, or the address cannot be had.
     """
-    app = http_app(server, options)
+    app = WebApp(server, options)
     with _listen_on(options.host, options.port) as listener:
         url = _url(options.host, listener)
         config = uvicorn.Config(
             app, http="h11", ws="none", lifespan="on", log_config=None, log_level="warning", access_log=False, server_header=False,
             timeout_graceful_shutdown=_GRACE,
         )  # fmt: skip
-        web = _Uvicorn(config, started=lambda: ready(url), stopping=server.end_streams)
+        web = _Uvicorn(config, started=lambda: ready(url), stopping=app.end_streams)
 
         async def stop_in_order() -> None:
             try:
