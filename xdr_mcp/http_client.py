@@ -47,8 +47,13 @@ _LONGEST_RETRYING = 300.0
 """No new attempt is begun this many seconds after the first."""
 _LONGEST_QUOTE = 200
 """Characters of the vendor's own words in an error message."""
-_TRANSPORT_LOGGERS = ("httpx", "httpcore", "hpack")
-"""They log whole URLs and headers (cookies, redirect targets), and hpack every header it packs."""
+_TRANSPORT_LOGGERS = (
+    "httpx",
+    "hpack",
+    "httpcore",
+    *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")),
+)
+"""They log whole URLs and headers (cookies, redirect targets), and hpack every header it packs: held at WARNING."""
 _PLAIN_HEADERS = frozenset(
     {
         "accept",

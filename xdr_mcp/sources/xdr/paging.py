@@ -30,12 +30,13 @@ _MEMORY_KEY = "xdr.abilities"
 _PROBED_AGAIN = timedelta(days=7)
 _MILLISECOND = timedelta(milliseconds=1)
 _REMEMBERED_ROWS = 5_000
+_MOST_PAGES = 20_000
 _MOST_PAGES_IN_VAIN = 20
 _MOST_RESTARTS = 3
 _EMPTY_BELIEVED = 3
 """An empty page where there should be rows is asked for this often before it is believed."""
 _MOST_EMPTY_PAGES = 3
-_SAME_END_BELIEVED = 2
+_SAME_END_BELIEVED = 3
 """Short pages that end with the row that the page before ended with, before that row is believed to be the last."""
 _ROUND = 1000
 _TOO_FAST = (
@@ -161,7 +162,7 @@ class Reader:
         selection: dict[str, Any] = {"sort": abilities.sort} if abilities else {}
         selection |= {"filters": filters} if filters else {}
         walk = _Walk(self._page_size, offset, self._totals, newest_first=abilities is not None and abilities.sorts)
-        while not walk.ended:
+        for _ in range(_MOST_PAGES):
             try:
                 listing = await self._fetch(**selection, limit=walk.limit, offset=walk.offset)
             except RequestRejected as error:
@@ -179,8 +180,9 @@ class Reader:
                 raise _FilterRefused
             contiguous = walk.take(listing)
             yield listing
-            if contiguous and past_start and walk.newest_first:
+            if walk.ended or (contiguous and past_start and walk.newest_first):
                 return
+        raise WindowTooLarge(f"the list has not ended after {_MOST_PAGES:,} pages")
 
     # -- what the API can do
 
@@ -357,7 +359,7 @@ class _Walk:
         self._totals.note(listing)
         if short and (self._same_end == _SAME_END_BELIEVED or self._totals.tell_the_end(listing, end)):
             self.ended = True
-        elif keys != self._last or self._same_end > 1:  # a page that repeats the last one is asked for once more
+        elif keys != self._last or self._same_end > 1:  # a page that repeats the last is asked for once more
             self.offset = end - (self._overlap(rows) if made_progress and not short else min(1, rows - 1))
             self._linked = rows > 1
         self._back, self._last = 0, keys
