@@ -75,6 +75,7 @@ async def test_a_saved_search_holds_what_matches_now(era: str, tmp_path: Path) -
 async def test_status_tells_lag_last_poll_holder_and_position(era: str, tmp_path: Path) -> None:
     async with a_server(tmp_path, an_alert(1), facts=lambda: {"data_dir": "here"}) as (server, store):
         lease = await poller_of(store, "xdr")
+        await store.cover("xdr", Window(NOON - timedelta(hours=9), NOON - timedelta(hours=3)), lease)
         await store.cover("xdr", Window(NOON - timedelta(hours=2), NOON - timedelta(seconds=40)), lease)
         await store.report("xdr", Health(state="ok", last_attempt=NOON, last_success=NOON), lease)
         async with Client(server.mcp, mode=era) as client:
@@ -88,7 +89,11 @@ async def test_status_tells_lag_last_poll_holder_and_position(era: str, tmp_path
     assert source["age_s"] == 40
     assert source["alerts"] == 1
     assert source["last_success"] == "2026-03-01T12:00:00Z"
-    assert source["covered"] == [["2026-03-01T10:00:00Z", "2026-03-01T11:59:20Z"]]
+    assert source["covered"] == [
+        ["2026-03-01T03:00:00Z", "2026-03-01T09:00:00Z"],
+        ["2026-03-01T10:00:00Z", "2026-03-01T11:59:20Z"],
+    ]
+    assert source["gaps"] == [["2026-03-01T09:00:00Z", "2026-03-01T10:00:00Z"]]
     assert source["polled_by"] == "tests"
 
 

@@ -19,12 +19,6 @@ from xdr_mcp.store import open_store
 pytestmark = pytest.mark.anyio
 
 RECENT = "xdr://alerts/recent"
-INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}},
-}
 
 
 def _command(folder: Path) -> list[str]:
@@ -45,15 +39,32 @@ async def test_clients_of_both_eras_call_and_are_told_over_stdio(era: str, tmp_p
 
 
 @asynccontextmanager
-async def _initialized(folder: Path) -> AsyncIterator[Process]:
+async def _initialized(folder: Path, version: str = "2025-11-25") -> AsyncIterator[Process]:
     """The server's process, after it answered."""
+    parameters = {"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}}
+    initialize = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": parameters}
     async with a_process(*_command(folder)) as process:
         assert process.stdin
-        await process.stdin.send(json.dumps(INITIALIZE).encode() + b"\n")
+        await process.stdin.send(json.dumps(initialize).encode() + b"\n")
         with anyio.fail_after(4 * BOUND):
             answer = await receive(process.stdout)
         assert json.loads(answer.splitlines()[-1])["id"] == 1
         yield process
+
+
+async def test_a_client_from_before_structured_content_gets_the_data_as_text(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "xdr.db") as store:
+        await save(store, an_alert(1))
+    async with _initialized(tmp_path, "2025-03-26") as process:
+        assert process.stdin
+        call = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "list_alerts", "arguments": {}}}
+        for message in ({"jsonrpc": "2.0", "method": "notifications/initialized"}, call):
+            await process.stdin.send(json.dumps(message).encode() + b"\n")
+        with anyio.fail_after(BOUND):
+            result = json.loads(await receive(process.stdout))["result"]
+    assert not result["structuredContent"]
+    (content,) = result["content"]
+    assert json.loads(content["text"])["alerts"][0]["id"] == an_alert(1).id
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

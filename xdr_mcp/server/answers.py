@@ -15,7 +15,7 @@ import msgspec
 
 from xdr_mcp.alert import Alert, Change, EntityKind
 from xdr_mcp.errors import XdrMcpError
-from xdr_mcp.interfaces import Clock, SourceState, Store
+from xdr_mcp.interfaces import Clock, SourceState, Store, Window
 from xdr_mcp.query import Query, parse
 from xdr_mcp.server.cursor import Cursors, Place
 from xdr_mcp.server.untrusted import spell, unspell, visible, visible_json
@@ -28,6 +28,7 @@ _TITLE_SHOWN = 72
 _ABOUT_SHOWN = 2
 _ENTITY_SHOWN = 40
 _ERROR_SHOWN = 200
+_WINDOWS_SHOWN = 5
 _RAW_SHOWN = 131_072
 _NEIGHBOURS_SEARCHED = 500
 _PRINCIPALS = (EntityKind.HOST, EntityKind.USER, EntityKind.EMAIL, EntityKind.RESOURCE, EntityKind.IP)
@@ -251,6 +252,11 @@ def _seen_until(state: SourceState) -> datetime | None:
     return state.coverage[-1].end if state.coverage else state.health.last_success
 
 
+def _told_windows(windows: Sequence[Window]) -> list[list[str]]:
+    """The newest few."""
+    return [[_told_time(window.start), _told_time(window.end)] for window in windows[-_WINDOWS_SHOWN:]]
+
+
 def _told_state(state: SourceState, now: datetime) -> dict[str, Any]:
     health = state.health
     told = _told_coverage(state, now) | {
@@ -261,7 +267,8 @@ def _told_state(state: SourceState, now: datetime) -> dict[str, Any]:
         "failures": health.failures,
         "last_error": _short(health.last_error, _ERROR_SHOWN),
         "polled_by": visible(state.lease.holder) if state.lease else None,
-        "covered": [[_told_time(window.start), _told_time(window.end)] for window in state.coverage[-5:]],
+        "covered": _told_windows(state.coverage),
+        "gaps": _told_windows(state.gaps),
     }
     for name in ("last_attempt", "last_success", "last_error_at", "next_attempt"):
         moment = getattr(health, name)

@@ -104,7 +104,7 @@ def _tool(function: Callable[..., Any], title: str, description: str, output: di
 
 def _answer(ctx: Context, line: str, data: dict[str, Any]) -> CallToolResult:
     if ctx.request_context.protocol_version < _STRUCTURED_SINCE:
-        line = msgspec.json.encode(data).decode()
+        line, data = msgspec.json.encode(data).decode(), {}
     return CallToolResult(content=[TextContent(text=line)], structured_content=data)
 
 
