@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -55,35 +56,25 @@ async def house(folder: Path, *, pace: Pace | None = None) -> AsyncIterator[Hous
 
 
 def test_the_first_poll_is_due_from_the_origin_until_now() -> None:
-    assert due((), START - HOUR, START, MINUTE, HOUR) == [Piece(Window(START - HOUR, START), live=True)]
+    assert due((), START - HOUR, START, MINUTE) == [Piece(Window(START - HOUR, START), live=True)]
 
 
 def test_after_a_poll_what_is_due_overlaps_what_is_covered_by_the_look_back() -> None:
     covered = (Window(START - HOUR, START - 10 * MINUTE),)
-    assert due(covered, START - HOUR, START, 2 * MINUTE, HOUR) == [Piece(Window(START - 12 * MINUTE, START), live=True)]
+    assert due(covered, START - HOUR, START, 2 * MINUTE) == [Piece(Window(START - 12 * MINUTE, START), live=True)]
 
 
 def test_a_hole_between_two_covered_intervals_is_due_after_the_live_window() -> None:
     covered = (Window(START - 5 * HOUR, START - 4 * HOUR), Window(START - 3 * HOUR, START - HOUR))
-    assert due(covered, START - 5 * HOUR, START, MINUTE, 10 * HOUR) == [
+    assert due(covered, START - 5 * HOUR, START, MINUTE) == [
         Piece(Window(START - HOUR - MINUTE, START), live=True),
         Piece(Window(START - 4 * HOUR - MINUTE, START - 3 * HOUR), live=False),
     ]
 
 
-def test_a_long_hole_is_cut_into_pieces_that_touch_newest_first() -> None:
-    pieces = due((), START - timedelta(hours=5), START, MINUTE, 2 * HOUR)
-    assert [piece.window for piece in pieces] == [
-        Window(START - 2 * HOUR, START),
-        Window(START - 4 * HOUR, START - 2 * HOUR),
-        Window(START - 5 * HOUR, START - 4 * HOUR),
-    ]
-    assert [piece.live for piece in pieces] == [True, False, False]
-
-
 def test_something_is_due_even_when_the_clock_went_back_behind_what_is_covered() -> None:
     covered = (Window(START - HOUR, START + HOUR),)
-    assert due(covered, START - HOUR, START, MINUTE, HOUR) == [Piece(Window(START - MINUTE, START), live=True)]
+    assert due(covered, START - HOUR, START, MINUTE) == [Piece(Window(START - MINUTE, START), live=True)]
 
 
 # ------------------------------------------------------------------------------------------------ polling
@@ -96,6 +87,17 @@ async def test_a_first_poll_reads_back_the_initial_look_back_and_no_further(tmp_
         report = await h.poller.once()
         assert await h.ids() == {"inside"}
         assert report.created == 1
+
+
+async def test_a_long_hole_is_read_in_pieces_that_touch_newest_first(tmp_path: Path) -> None:
+    async with house(tmp_path, pace=Pace(initial_lookback=5 * HOUR, longest_window=2 * HOUR)) as h:
+        await h.poller.once()
+        assert h.vendor.windows == [
+            Window(START - 2 * HOUR, START),
+            Window(START - 4 * HOUR, START - 2 * HOUR),
+            Window(START - 5 * HOUR, START - 4 * HOUR),
+        ]
+        assert (await h.state()).coverage == (Window(START - 5 * HOUR, START),)
 
 
 async def test_a_burst_larger_than_a_page_is_read_whole(tmp_path: Path) -> None:
@@ -214,6 +216,25 @@ async def test_a_failure_in_the_middle_keeps_what_was_read_and_covers_nothing(tm
         report = await h.poller.once()
         assert (report.created, report.unchanged) == (15, 10)
         assert (await h.state()).health.state == "ok"
+
+
+async def test_a_vendor_that_fails_every_few_pages_is_read_whole_all_the_same(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        for number in range(600):
+            h.vendor.put(str(number), START - number * 2 * MINUTE)
+        pages = itertools.count(1)
+
+        def fail_every_ninth_page() -> None:
+            if next(pages) % 9 == 0:
+                raise Unavailable("down for a moment")
+
+        h.vendor.before_page = fail_every_ninth_page
+        for _ in range(20):
+            with suppress(Unavailable):
+                await h.poller.once()
+                break
+        assert len(await h.ids()) == 600
+        assert (await h.state()).coverage == (Window(START - timedelta(hours=24), START),)
 
 
 async def test_after_an_outage_of_three_days_the_whole_hole_is_read(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,10 +63,14 @@ def places(configuration: Configuration) -> Places:
 
 
 def _writable(folder: Path) -> bool:
-    """Whether files can be made in it, or, where it is not there yet, whether it can be."""
+    """Whether files can be made in it, or, where it is not there yet, whether it can be. Permissions alone lie to root."""
     while not folder.exists():
         folder = folder.parent
-    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    try:
+        Path(tempfile.mkdtemp(prefix=".xdr-mcp-", dir=folder)).rmdir()
+    except OSError:
+        return False
+    return True
 
 
 def _make_private(folder: Path) -> None:

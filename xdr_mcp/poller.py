@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 FOLLOW_EVERY = 1.0
 """Seconds between a follower's looks at the lease."""
 SLOWEST_BACKOFF = timedelta(minutes=15)
+"""However long a vendor asks to wait, it is asked again after this: being blind longer is worse than four calls an hour."""
 SHORTEST_WINDOW = timedelta(milliseconds=2)
+SHORTEST_PIECE = timedelta(minutes=1)
 LAG_MARGIN = 1.5
 """The look-back exceeds the measured 99.9th percentile of arrival lag by this factor."""
 DATE_RESOLUTION = timedelta(seconds=1)
@@ -84,10 +86,8 @@ class Piece(Struct, frozen=True):
     live: bool
 
 
-def due(
-    covered: tuple[Window, ...], origin: datetime, now: datetime, look_back: timedelta, longest: timedelta
-) -> list[Piece]:
-    """The windows to read, newest first: every hole in ``covered`` between ``origin`` and ``now``, and always the last stretch.
+def due(covered: tuple[Window, ...], origin: datetime, now: datetime, look_back: timedelta) -> list[Piece]:
+    """What is to be read, newest first: every hole in ``covered`` between ``origin`` and ``now``, and always the last stretch.
 
     A hole that follows something covered starts ``look_back`` earlier, for what was indexed late.
     """
@@ -98,15 +98,9 @@ def due(
             holes.append(Window(start, min(window.start, now)))
         start = max(start, window.end)
     holes.append(Window(min(start, now), now))
-    pieces: list[Piece] = []
-    for hole in reversed(holes):
-        first = hole.start if hole.start <= origin else max(origin, hole.start - look_back)
-        end = hole.end
-        while end > first or not pieces:
-            begin = max(first, end - longest)
-            pieces.append(Piece(Window(begin, end), live=not pieces))
-            end = begin
-    return pieces
+    begins = (hole.start if hole.start <= origin else max(origin, hole.start - look_back) for hole in holes)
+    windows = [Window(begin, hole.end) for begin, hole in zip(begins, holes, strict=True)]
+    return [Piece(window, live=number == 0) for number, window in enumerate(reversed(windows))]
 
 
 class Poller:
@@ -129,6 +123,8 @@ class Poller:
         self._clock = clock
         self._progress = progress
         self._health = Health()
+        self._longest = self._longest_allowed
+        """Longest piece read at once: halved when one fails, so that a vendor that fails often is read all the same."""
         self._wait = pace.interval.total_seconds()
 
     @property
@@ -191,8 +187,7 @@ class Poller:
     async def _poll_on(self, lease: Lease) -> None:
         while True:
             try:
-                report = await self._attempt(lease)
-                log.log(logging.INFO if report.created or report.updated else logging.DEBUG, "%s", report)
+                await self._attempt(lease)
             except SourceError as error:
                 failures = self._health.failures
                 log.warning("%s: %s (failure %d; next in %.0fs)", self._source.name, error, failures, self._wait)
@@ -201,11 +196,14 @@ class Poller:
     async def _attempt(self, lease: Lease) -> PollReport:
         """Read everything due, and tell how it went, whichever way it went."""
         self._health = structs.replace(self._health, last_attempt=self._clock())
+        report = PollReport(source=self._source.name)
         try:
-            report = await self._read_due(lease)
+            await self._read_due(lease, report)
         except SourceError as error:
             await self._tell_failure(error, lease)
             raise
+        finally:
+            log.log(logging.INFO if report.created or report.updated else logging.DEBUG, "%s", report)
         self._wait = self._pace.interval.total_seconds()
         await self._tell(lease, state="ok", last_success=self._clock(), failures=0)
         return report
@@ -214,7 +212,7 @@ class Poller:
         failures = self._health.failures + 1
         self._wait = _backoff(self._pace.interval, failures - 1)
         if isinstance(error, Unavailable) and error.retry_after is not None:
-            self._wait = max(self._wait, error.retry_after)
+            self._wait = max(self._wait, min(error.retry_after, SLOWEST_BACKOFF.total_seconds()))
         await self._tell(lease, state="failing", last_error=str(error), last_error_at=self._clock(), failures=failures)
 
     async def _tell(self, lease: Lease, **news: object) -> None:
@@ -223,18 +221,15 @@ class Poller:
         self._health = structs.replace(self._health, clock_skew=round(skew, 1), next_attempt=next_attempt, **news)
         await self._store.report(self._source.name, self._health, lease)
 
-    async def _read_due(self, lease: Lease) -> PollReport:
-        report = PollReport(source=self._source.name)
+    async def _read_due(self, lease: Lease, report: PollReport) -> None:
         state = await self._state()
         now = self._now()
-        longest = min(self._pace.longest_window, self._source.limits.longest_window or self._pace.longest_window)
         rescan = await self._rescan_due(now)
         look_back = self._pace.rescan_span if rescan else self._look_back(state)
-        for piece in due(state.coverage, await self._origin(now), now, look_back, longest):
-            await self._read(piece, lease, report)
+        for hole in due(state.coverage, await self._origin(now), now, look_back):
+            await self._read_hole(hole, lease, report)
         if rescan:
             await self._store.memory(self._source.name).remember("rescanned", now.isoformat())
-        return report
 
     async def _state(self) -> SourceState:
         name = self._source.name
@@ -265,6 +260,26 @@ class Poller:
             await memory.remember("rescanned", now.isoformat())
             return False
         return now - datetime.fromisoformat(remembered) >= self._pace.rescan_every
+
+    async def _read_hole(self, hole: Piece, lease: Lease, report: PollReport) -> None:
+        """Read a hole in pieces, newest first, each recorded as covered once it is read."""
+        end, live = hole.window.end, hole.live
+        while end > hole.window.start or live:
+            start = max(hole.window.start, end - self._longest)
+            pages = report.pages
+            try:
+                await self._read(Piece(Window(start, end), live), lease, report)
+            except SourceError:
+                if report.pages > pages:  # it was cut off in the middle: a shorter piece has a better chance
+                    self._longest = max(self._longest / 2, SHORTEST_PIECE)
+                raise
+            if end - start >= self._longest:
+                self._longest = min(self._longest * 1.25, self._longest_allowed)
+            end, live = start, False
+
+    @property
+    def _longest_allowed(self) -> timedelta:
+        return min(self._pace.longest_window, self._source.limits.longest_window or self._pace.longest_window)
 
     async def _read(self, piece: Piece, lease: Lease, report: PollReport) -> None:
         """Read one window whole, in halves where the vendor cannot page through it, and record it as covered."""
