@@ -1,4 +1,4 @@
-"""A server in a process of its own, for what only a process can show: ``process.py DATABASE stdio|http``."""
+"""A server in a process of its own, for what only a process can show: ``process.py DATABASE stdio|http [stubborn]``."""
 
 from __future__ import annotations
 
@@ -20,10 +20,21 @@ async def print_now_and_then() -> None:
         print("stray output", flush=True)  # noqa: T201 (the point)
 
 
-async def main(database: str, transport: str) -> None:
+async def refuse_to_end() -> None:
+    """What hangs when everything else is told to stop."""
+    try:
+        await anyio.sleep_forever()
+    finally:
+        with anyio.CancelScope(shield=True):
+            sys.stderr.write("still here\n")
+            await anyio.sleep_forever()
+
+
+async def main(database: str, transport: str, *stubborn: str) -> None:
     async with open_store(database) as store:
+        beside = [print_now_and_then, *([refuse_to_end] if stubborn else [])]
         if transport == "stdio":
-            server = build_server(store, version="0.0-test", cursor_key=b"k" * 32, background=[print_now_and_then])
+            server = build_server(store, version="0.0-test", cursor_key=b"k" * 32, background=beside)
             await serve_stdio(server)
         else:
             server = build_server(store, version="0.0-test", cursor_key=b"k" * 32)
@@ -31,4 +42,4 @@ async def main(database: str, transport: str) -> None:
     sys.stderr.write("ended in order\n")
 
 
-anyio.run(main, sys.argv[1], sys.argv[2])
+anyio.run(partial(main, *sys.argv[1:]))

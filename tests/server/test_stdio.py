@@ -39,11 +39,11 @@ async def test_clients_of_both_eras_call_and_are_told_over_stdio(era: str, tmp_p
 
 
 @asynccontextmanager
-async def _initialized(folder: Path, version: str = "2025-11-25") -> AsyncIterator[Process]:
+async def _initialized(folder: Path, version: str = "2025-11-25", stubborn: str = "") -> AsyncIterator[Process]:
     """The server's process, after it answered."""
     parameters = {"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}}
     initialize = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": parameters}
-    async with a_process(*_command(folder)) as process:
+    async with a_process(*_command(folder), *filter(None, [stubborn])) as process:
         assert process.stdin
         await process.stdin.send(json.dumps(initialize).encode() + b"\n")
         with anyio.fail_after(4 * BOUND):
@@ -72,6 +72,16 @@ async def test_one_signal_ends_it_in_order_while_it_waits_for_input(number: sign
     async with _initialized(tmp_path) as process:
         process.send_signal(number)
         await ended_in_order(process)
+
+
+async def test_a_second_signal_ends_it_where_it_stands(tmp_path: Path) -> None:
+    async with _initialized(tmp_path, stubborn="stubborn") as process:
+        process.send_signal(signal.SIGTERM)
+        with anyio.fail_after(BOUND):
+            assert b"still here" in await receive(process.stderr)
+        process.send_signal(signal.SIGINT)
+        with anyio.fail_after(BOUND):
+            assert await process.wait() == 128 + signal.SIGTERM
 
 
 async def test_the_end_of_input_ends_it_in_order(tmp_path: Path) -> None:
