@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 from mcp import Client, StdioServerParameters
-from processes import TOKEN, command, environment, running, simulated
+from program import command, environment, running, settings_for, simulated
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -40,14 +40,8 @@ def python_1() -> str:
 @pytest.fixture
 def settings(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A busy simulated XDR, and the settings that poll it into a store of the test's own."""
-    with simulated("--speed", "3600", "--alerts", "50", folder=tmp_path) as url:
-        yield {
-            "XDR_BASE_URL": url,
-            "XDR_AUTH_TOKEN": TOKEN,
-            "XDR_POLL_INTERVAL": "1",
-            "XDR_DATA_DIR": str(tmp_path / "data"),
-            "XDR_ALERTS_DIR": str(tmp_path / "alerts"),
-        }
+    with simulated("--speed", "600", "--alerts", "50", folder=tmp_path) as url:
+        yield settings_for(url, tmp_path)
 
 
 @pytest.fixture(params=["stdio", "http"])

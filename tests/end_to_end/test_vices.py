@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from processes import TOKEN, command, environment, running, simulated
+from program import command, environment, running, settings_for, simulated
 from truth import Vendor, check
 
 pytestmark = pytest.mark.anyio
@@ -19,15 +19,7 @@ VICES = "all,429:0,429-huge:0"
 
 
 def settings(url: str, folder: Path) -> dict[str, str]:
-    return {
-        "XDR_BASE_URL": url,
-        "XDR_AUTH_TOKEN": TOKEN,
-        "XDR_POLL_INTERVAL": "1",
-        "XDR_TIMEOUT": "5",
-        "XDR_REQUESTS_PER_MINUTE": "60000",
-        "XDR_DATA_DIR": str(folder / "data"),
-        "XDR_ALERTS_DIR": str(folder / "alerts"),
-    }
+    return settings_for(url, folder, XDR_TIMEOUT="5")
 
 
 def poll_once(url: str, folder: Path) -> None:
