@@ -464,6 +464,30 @@ def test_finding_and_counting_agree_with_matching_in_memory(opener: Opener, data
     anyio.run(run)
 
 
+async def test_only_the_asterisk_is_a_wildcard(store: Store) -> None:
+    values = ["a?c", "abc", "a[b]c", "a*c", "a%c", "a_c", "[abc", "a]c", "a^c", "!a-c", "", "a"]
+    made = [record(str(number), START, labels=(value,)) for number, value in enumerate(values)]
+    await save(store, *made)
+    for value in values:
+        for pieces in ((value,), (value, ""), ("", value), ("", value, ""), (value[:1], value[1:]), (value, value)):
+            await agree(store, [each.alert for each in made], Term("label", Pattern(pieces)))
+
+
+async def test_missing_values_differ_from_every_value_and_are_compared_with_none(store: Store) -> None:
+    made = [record("none", START), record("some", START, risk_score=50, last_seen=START)]
+    await save(store, *made)
+    stored = [each.alert for each in made]
+    for comparison in Comparison:
+        for score in (49, 50, 51, 2**70, -(2**70)):
+            level = Level("risk_score", comparison, score)
+            await agree(store, stored, level)
+            await agree(store, stored, Not(level))
+            await agree(store, stored, Or((level, Words(("nothing",)))))
+        moment = Moment("last_seen", comparison, START)
+        await agree(store, stored, moment)
+        await agree(store, stored, Not(moment))
+
+
 async def test_a_wildcard_that_fits_very_many_values_finds_them_all(store: Store) -> None:
     made = [
         record(str(number), START, created=START + number * SECOND, entities=(Entity(EntityKind.IP, f"10.0.{number}"),))

@@ -42,9 +42,11 @@ class FaultyDisk(apsw.VFS):
 
     def __init__(self) -> None:
         self.before: Callable[[str], None] = lambda _: None
+        self.opened = 0
         super().__init__("faulty", "unix", makedefault=True)
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> FaultyFile:  # noqa: N802 (SQLite's name)
+        self.opened += 1
         return FaultyFile(self, name, flags)
 
 
@@ -163,6 +165,16 @@ async def test_a_full_disk_is_told_as_such_and_reading_goes_on(store: Store, dis
         assert await store.count(EVERYTHING) == SIZE
     disk.before = lambda _: None
     assert (await store.save("model", page(1), lease)).created == SIZE
+
+
+async def test_after_a_failed_sync_the_file_is_opened_anew(store: Store, disk: FaultyDisk) -> None:
+    lease = await lease_of(store)
+    disk.before = FailOnce("sync", 1, apsw.IOError)
+    with pytest.raises(StoreUnusable, match="disk reports an error"):
+        await store.save("model", page(0), lease)
+    opened = disk.opened
+    assert (await store.save("model", page(0), lease)).created == SIZE
+    assert disk.opened > opened
 
 
 async def test_terms_of_a_failed_save_are_not_taken_for_known(store: Store, disk: FaultyDisk) -> None:
