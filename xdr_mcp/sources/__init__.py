@@ -5,7 +5,7 @@ A type is imported when it is asked for, so a vendor whose extra is not installe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
@@ -22,9 +22,12 @@ class UnknownSourceType(SettingsError, KeyError):
         return Exception.__str__(self)
 
 
-class _SourceTypes(Mapping[str, SourceType]):
-    def __init__(self, registered: Mapping[str, EntryPoint]) -> None:
-        self._registered = registered
+class SourceTypes(Mapping[str, SourceType]):
+    """Source types by kind, in alphabetical order."""
+
+    def __init__(self, registered: Iterable[EntryPoint]) -> None:
+        by_name = sorted(registered, key=lambda entry_point: entry_point.name)
+        self._registered = {entry_point.name: entry_point for entry_point in by_name}
 
     def __getitem__(self, kind: str) -> SourceType:
         if kind not in self._registered:
@@ -55,8 +58,7 @@ def source_types() -> Mapping[str, SourceType]:
 
     Looking one up raises SettingsError: the kind is unknown (a KeyError as well), or the package it needs is not installed.
     """
-    found = sorted(entry_points(group=GROUP), key=lambda entry_point: entry_point.name)
-    return _SourceTypes({entry_point.name: entry_point for entry_point in found})
+    return SourceTypes(entry_points(group=GROUP))
 
 
 def _missing(entry_point: EntryPoint, module: str) -> str:
