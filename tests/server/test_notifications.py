@@ -11,7 +11,7 @@ from serving import BOUND, ERAS, NOON, a_server, an_alert, report, save, subscri
 
 from xdr_mcp.alert import Change, Status
 from xdr_mcp.errors import StoreError
-from xdr_mcp.interfaces import Store
+from xdr_mcp.interfaces import SourceState, Store
 from xdr_mcp.server import XdrServer, build_server
 from xdr_mcp.server.notifications import PER_CONNECTION
 from xdr_mcp.store import open_store
@@ -75,17 +75,41 @@ async def test_everybody_is_told_once_under_the_name_they_used(era: str, tmp_pat
         assert one.waiting() + two.waiting() == []
 
 
+class _Observed:
+    """A store that tells how often the sources' states were read."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._looked = anyio.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def states(self) -> tuple[SourceState, ...]:
+        states = await self._store.states()
+        self._looked.set()
+        return states
+
+    async def looked(self, times: int) -> None:
+        """Return after so many more looks."""
+        for _ in range(times):
+            self._looked = anyio.Event()
+            with anyio.fail_after(BOUND):
+                await self._looked.wait()
+
+
 @both_eras
 async def test_status_is_told_when_a_source_changes_state_and_not_at_each_poll(era: str, tmp_path: Path) -> None:
-    async with a_server(tmp_path, window=AT_ONCE) as (server, store):
+    async with open_store(tmp_path / "xdr.db") as store:
+        observed = _Observed(store)
+        server = build_server(observed, version="0", cursor_key=b"k", window=AT_ONCE)  # type: ignore[arg-type]
         await report(store, "ok", last_success=NOON)
-        async with watching(server.mcp, era, [STATUS, RECENT]) as (_, updates):
+        async with server.running(), watching(server.mcp, era, [STATUS]) as (_, updates):
             await report(store, "ok", last_success=NOON, last_attempt=NOON)
-            await save(store, an_alert(1))
-            assert await updates.next() == RECENT
+            await observed.looked(2)
+            assert updates.waiting() == []
             await report(store, "failing", last_error="timed out")
             assert await updates.next() == STATUS
-            assert updates.waiting() == []
 
 
 @both_eras
@@ -223,6 +247,39 @@ async def test_a_store_that_fails_for_a_while_costs_time_but_no_change(
             assert stumbling.failures == 0
             assert not (await client.call_tool("list_alerts", {})).is_error
     assert "Following the store failed (1 in a row)" in caplog.text
+
+
+class _Slow:
+    """A store that answers ``last_seq`` late, with what is true by then."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.asked = anyio.Event()
+        self.go_on = anyio.Event()
+        self.go_on.set()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def last_seq(self) -> int:
+        self.asked.set()
+        await self.go_on.wait()
+        return await self._store.last_seq()
+
+
+async def test_a_change_saved_just_after_the_first_subscription_is_not_stepped_over(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "xdr.db") as store:
+        slow = _Slow(store)
+        server = build_server(slow, version="0", cursor_key=b"k")  # type: ignore[arg-type]
+        async with server.running():
+            slow.asked, slow.go_on = anyio.Event(), anyio.Event()
+            await save(store, an_alert(1))
+            with anyio.fail_after(BOUND):
+                await slow.asked.wait()
+            async with watching(server.mcp, "auto", [search("host:web-02*")]) as (_, updates):
+                await save(store, an_alert(2))
+                slow.go_on.set()
+                assert await updates.next() == search("host:web-02*")
 
 
 async def test_a_task_beside_the_server_that_fails_is_started_again_and_hurts_nobody(
