@@ -17,7 +17,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from model_vendor import record
-from processes import PATIENCE, TOKEN, command, environment, running, simulated
+from program import PATIENCE, TOKEN, command, environment, running, simulated
 
 from xdr_mcp.alert import Attack, Entity, EntityKind, Severity, Status
 from xdr_mcp.cli import EXIT_CODES, main

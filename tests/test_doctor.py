@@ -12,7 +12,7 @@ import anyio
 import pytest
 from click.testing import CliRunner
 from model_vendor import record
-from processes import TOKEN, running, simulated
+from program import TOKEN, running, simulated
 
 from xdr_mcp.cli import main
 from xdr_mcp.interfaces import DeadLetter, Health, Page, Quarantined, Store, Window

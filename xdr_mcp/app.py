@@ -331,7 +331,7 @@ async def _serving(setup: Setup, *, pause: float = 0.0) -> AsyncIterator[XdrServ
             store,
             version=__version__,
             cursor_key=_cursor_key(setup.places.data),
-            facts=lambda: status_facts(setup),
+            facts=lambda: status_facts(setup) | setup.trouble.told(),
             background=[_later(pause, work) for work in works],
         )
 

@@ -97,6 +97,10 @@ class Counter(logging.Handler):
         else:
             self.warnings += 1
 
+    def told(self) -> dict[str, int]:
+        """The counts since this process began, for its status."""
+        return {"warnings_logged": self.warnings, "errors_logged": self.errors}
+
 
 class _Stderr(logging.StreamHandler[IO[str]]):
     """Looks up ``sys.stderr`` anew for each line, so that a progress display that stands in for it is not torn."""
