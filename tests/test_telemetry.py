@@ -25,6 +25,10 @@ def _logging_as_before() -> Iterator[None]:
 log = logging.getLogger("xdr_mcp.somewhere")
 
 
+def fail(reason: str) -> None:
+    raise ValueError(reason)
+
+
 def test_a_line_cannot_be_forged_coloured_or_hidden(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.configure()
     log.warning("title: %s", HOSTILE)
@@ -36,19 +40,19 @@ def test_a_line_cannot_be_forged_coloured_or_hidden(capsys: pytest.CaptureFixtur
 def test_a_traceback_is_indented_so_that_it_cannot_pass_for_lines(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.configure()
     try:
-        int("bad\n2026-01-01T00:00:00Z INFO    app: all is well")
+        fail("bad\n2026-01-01T00:00:00Z INFO    app: all is well")
     except ValueError:
         log.exception("it failed")
     first, *others = capsys.readouterr().err.splitlines()
     assert first.endswith("ERROR   somewhere: it failed")
     assert all(line.startswith("    | ") for line in others)
-    assert any(r"bad\\n2026" in line for line in others)
+    assert "    | 2026-01-01T00:00:00Z INFO    app: all is well" in others
 
 
 def test_json_lines_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.configure(style="json")
     try:
-        int(HOSTILE)
+        fail(HOSTILE)
     except ValueError:
         log.exception("title: %s", HOSTILE)
     (line,) = capsys.readouterr().err.splitlines()
