@@ -129,3 +129,11 @@ def test_a_version_that_was_told_is_found_by_index(connection: apsw.Connection) 
     told = plan(connection, lookup, 4)
     assert "SCAN" not in told
     assert "later_versions" in told
+
+
+def test_an_alert_that_moves_in_the_listing_leaves_no_posting_behind(connection: apsw.Connection) -> None:
+    for hours in range(3):
+        made = record("1", START + timedelta(hours=hours), created=START - timedelta(hours=hours))
+        save_page(connection, Dictionary(), Page((made,), START), source="x", lease="", now=START)
+    (posting,) = connection.execute("SELECT rowid FROM postings WHERE postings MATCH 'terms : everything'").fetchall()
+    assert posting == (connection.execute("SELECT key FROM alerts").get,)
