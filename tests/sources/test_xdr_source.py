@@ -174,6 +174,20 @@ async def test_a_refused_deep_offset_asks_for_a_smaller_window() -> None:
             await read(source)
 
 
+async def test_a_page_that_is_too_large_is_asked_for_in_smaller_pieces() -> None:
+    vendor = MovingApi(spread(90))
+
+    def wordy(request: httpx.Request) -> httpx.Response:
+        answer = vendor(request)
+        too_many = int(request.url.params["page[limit]"]) > 30
+        return httpx.Response(200, content=bytes(65 * 1024 * 1024)) if too_many else answer
+
+    async with opened(wordy) as source:
+        assert inside(vendor.rows) <= set(await read(source))
+    assert [request["page[limit]"] for request in vendor.requests][:3] == ["100", "50", "25"]
+    assert {request["page[limit]"] for request in vendor.requests[2:]} == {"25"}
+
+
 async def test_a_page_size_of_one_is_read_whole_as_well() -> None:
     rows = spread(20)
     async with opened(MovingApi(dict(rows)), max_alerts_per_poll=1) as source:
@@ -203,6 +217,26 @@ async def test_a_steady_poll_is_one_request_once_the_total_has_shown_itself_hone
         before = len(vendor.requests)
         await read(source, Window(HOUR.end - timedelta(minutes=10), HOUR.end), live=True)
     assert len(vendor.requests) - before == 1
+
+
+async def test_a_steady_poll_without_a_total_asks_twice_more_to_be_sure_of_the_end() -> None:
+    vendor = MovingApi(spread(300), total="absent")
+    async with opened(vendor) as source:
+        await read(source)
+        before = len(vendor.requests)
+        await read(source, Window(HOUR.end - timedelta(minutes=10), HOUR.end), live=True)
+    offsets = [int(request["page[offset]"]) for request in vendor.requests[before:]]
+    assert offsets == [0, offsets[2] - 1, offsets[2]]
+
+
+async def test_a_burst_of_equal_times_on_top_does_not_hide_what_the_api_can_do() -> None:
+    rows = {f"a{n}": HOUR.start - timedelta(minutes=n) for n in range(3000)} | {f"b{n}": HOUR.end for n in range(300)}
+    for time_filter, ability in (("works", '"time_filter":true'), ("refused", '"sorts":true')):
+        vendor, memory = MovingApi(dict(rows), time_filter=time_filter), Remembered()  # type: ignore[arg-type]
+        async with opened(vendor, memory) as source:
+            assert inside(rows) <= set(await read(source))
+        assert ability in memory["xdr.abilities"]
+        assert len(vendor.requests) < 12
 
 
 async def test_without_a_filter_reading_stops_at_the_first_older_alert() -> None:

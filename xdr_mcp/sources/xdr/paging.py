@@ -26,10 +26,13 @@ from xdr_mcp.vendor_json import Envelope, parse_time
 
 log = logging.getLogger(__name__)
 
+_NEWEST_FIRST = "-updatedAt"
 _MEMORY_KEY = "xdr.abilities"
 _PROBED_AGAIN = timedelta(days=7)
 _MILLISECOND = timedelta(milliseconds=1)
 _REMEMBERED_ROWS = 5_000
+_SMALLEST_PAGE = 2
+"""A page of one row could not overlap the next."""
 _MOST_PAGES = 20_000
 _MOST_PAGES_IN_VAIN = 20
 _MOST_RESTARTS = 3
@@ -101,7 +104,7 @@ class Abilities(Struct, frozen=True, kw_only=True):
     """``filter[updatedAt]`` with bounds gives what lies within them."""
     sorts: bool = False
     """``sort=-updatedAt`` really sorts, so that reading may stop at the first older row."""
-    sort: str = "-updatedAt"
+    sort: str = _NEWEST_FIRST
     probed: datetime
 
 
@@ -115,7 +118,7 @@ class Reader:
     def __init__(self, fetch: Fetch, memory: Memory, page_size: int, clock: Clock = utc_now) -> None:
         self._fetch = fetch
         self._memory = memory
-        self._page_size = max(2, page_size)  # a page of one row cannot overlap the next
+        self._page_size = max(_SMALLEST_PAGE, page_size)
         self._clock = clock
         self._totals = _Totals()
 
@@ -164,17 +167,14 @@ class Reader:
         walk = _Walk(self._page_size, offset, self._totals, newest_first=abilities is not None and abilities.sorts)
         for _ in range(_MOST_PAGES):
             try:
-                listing = await self._fetch(**selection, limit=walk.limit, offset=walk.offset)
+                listing = await self._ask(**selection, offset=walk.offset)
             except RequestRejected as error:
                 if walk.offset > offset:
                     raise WindowTooLarge(f"the API refuses page[offset]={walk.offset}: {error}") from error
                 if filters:
                     raise _FilterRefused from error
                 raise
-            except TooLarge:
-                if not walk.halve():
-                    raise
-                continue
+            walk.limit = self._page_size
             past_start = start is not None and _any_before(listing, start)
             if filters and past_start:
                 raise _FilterRefused
@@ -183,6 +183,17 @@ class Reader:
             if walk.ended or (contiguous and past_start and walk.newest_first):
                 return
         raise WindowTooLarge(f"the list has not ended after {_MOST_PAGES:,} pages")
+
+    async def _ask(self, *, offset: int = 0, **selection: Any) -> Listing:
+        """One page; where a whole one is too large, half of it, from now on."""
+        while True:
+            try:
+                return await self._fetch(**selection, limit=self._page_size, offset=offset)
+            except TooLarge:
+                if self._page_size == _SMALLEST_PAGE:
+                    raise
+                self._page_size = max(_SMALLEST_PAGE, self._page_size // 2)
+                log.warning("a page was too large; asking for %d rows at once from now on", self._page_size)
 
     # -- what the API can do
 
@@ -194,15 +205,15 @@ class Reader:
         return await self._probe() if stale and not remembered.time_filter else remembered
 
     async def _probe(self, *, time_filter: bool = True) -> Abilities:
-        """Find out with up to three requests, by comparing answers: a server may ignore or misread what it does not know."""
+        """Find out with three requests, by comparing answers: a server may ignore or misread what it does not know."""
         sort, newest = await self._newest()
-        times = [moment for moment in map(updated_at, newest.items) if moment is not None]
-        if len(set(times)) < 2:  # noqa: PLR2004 (nothing to tell apart yet, so nothing is learnt)
+        oldest = await self._oldest() if newest and sort == _NEWEST_FIRST else None
+        others = [moment for moment in (*reversed(newest), *(oldest or ())) if moment != newest[0]]
+        if not others:  # nothing to tell apart yet, so nothing is learnt
             return Abilities(sort=sort, probed=self._clock())
-        filters_by_time = time_filter and await self._filters_by_time(sort, times)
         abilities = Abilities(
-            time_filter=filters_by_time,
-            sorts=sort == "-updatedAt" and await self._sorts(times),
+            time_filter=time_filter and await self._filters_by_time(sort, others[0]),
+            sorts=sort == _NEWEST_FIRST and _newest_first(newest) and (oldest is None or oldest[:1] < newest[:1]),
             sort=sort,
             probed=self._clock(),
         )
@@ -210,37 +221,31 @@ class Reader:
         await self._memory.remember(_MEMORY_KEY, msgspec.json.encode(abilities).decode())
         return abilities
 
-    async def _newest(self) -> tuple[str, Listing]:
+    async def _newest(self) -> tuple[str, list[datetime]]:
         try:
-            return "-updatedAt", await self._fetch(sort="-updatedAt", limit=self._page_size, offset=0)
+            return _NEWEST_FIRST, _times(await self._ask(sort=_NEWEST_FIRST))
         except RequestRejected:
-            return "-createdAt", await self._fetch(sort="-createdAt", limit=self._page_size, offset=0)
+            return "-createdAt", _times(await self._ask(sort="-createdAt"))
 
-    async def _filters_by_time(self, sort: str, times: Sequence[datetime]) -> bool:
+    async def _oldest(self) -> list[datetime] | None:
+        """None where the API refuses to sort that way: then it knows which sorts it knows, and newest first is one."""
+        try:
+            return _times(await self._ask(sort="updatedAt"))
+        except RequestRejected:
+            return None
+
+    async def _filters_by_time(self, sort: str, moment: datetime) -> bool:
         """Asked for one moment among several, it gives rows of that moment and no others."""
-        moment = next(moment for moment in reversed(times) if moment != times[0])
         filters = {"updatedAt": _bounds(moment, moment)}
         try:
-            answer = await self._fetch(filters=filters, sort=sort, limit=self._page_size, offset=0)
+            found = _times(await self._ask(filters=filters, sort=sort))
         except RequestRejected:
             return False
         except Unavailable as error:
             if error.status in _SERVER_ERRORS:
                 return False
             raise
-        found = [found for found in map(updated_at, answer.items) if found is not None]
         return bool(found) and all(abs(time - moment) <= 2 * _MILLISECOND for time in found)
-
-    async def _sorts(self, times: Sequence[datetime]) -> bool:
-        """Newest first is newest first, and asking the other way round gives something else."""
-        if any(later > earlier for earlier, later in pairwise(times)):
-            return False
-        try:
-            oldest = await self._fetch(sort="updatedAt", limit=self._page_size, offset=0)
-        except RequestRejected:
-            return True  # it knows which sorts it knows
-        first = next(filter(None, map(updated_at, oldest.items)), None)
-        return first is not None and first < times[0]
 
 
 class _Walk:
@@ -270,11 +275,6 @@ class _Walk:
         self._same_end = 0
         self._empty = 0
 
-    def halve(self) -> bool:
-        """Ask for half as many rows from here on; False when that is not possible."""
-        self.limit //= 2
-        return self.limit > 1
-
     def take(self, listing: Listing) -> bool:
         """Note a page and decide where to go on. False when rows may lie between it and what was read before."""
         keys = listing.keys
@@ -283,7 +283,7 @@ class _Walk:
             return False
         self._empty = 0
         fresh = [key for key in keys if key not in self._seen]
-        times = [moment for moment in map(updated_at, listing.items) if moment is not None]
+        times = _times(listing)
         if self._linked and len(fresh) == len(keys) and not self._continues(times):
             if self.offset > self._start:
                 self._step_back()
@@ -330,20 +330,17 @@ class _Walk:
         self._linked = True
 
     def _restart(self) -> None:
-        """Not even the top is as it was. What was seen is no part of the stretch that begins here."""
+        """Not even the top is as it was. What was seen still counts: no row that stays as it is comes to lie before it unseen."""
         self._restarts += 1
         if self._restarts > _MOST_RESTARTS:
             raise Unavailable(_TOO_FAST)
-        self._seen.clear()
-        self._reached = None
 
     def _continues(self, times: Sequence[datetime]) -> bool:
         """Newer rows came in above and pushed the stretch down: a sorted page that begins above its end leaves no gap."""
         return bool(self.newest_first and self._reached and times and times[0] > self._reached)
 
     def _note_order(self, times: Sequence[datetime]) -> None:
-        if any(later > earlier for earlier, later in pairwise(times)):
-            self.newest_first = False
+        self.newest_first = self.newest_first and _newest_first(times)
         if times:
             self._reached = min(times[-1], self._reached or times[-1])
 
@@ -401,8 +398,16 @@ def _key(raw: bytes, item: dict[str, Any]) -> RowKey:
     return (str(identifier), updated_at(item)) if identifier else ("", hash(raw))
 
 
+def _times(listing: Listing) -> list[datetime]:
+    return [moment for moment in map(updated_at, listing.items) if moment is not None]
+
+
+def _newest_first(times: Sequence[datetime]) -> bool:
+    return all(earlier >= later for earlier, later in pairwise(times))
+
+
 def _any_before(listing: Listing, start: datetime) -> bool:
-    return any(moment is not None and moment < start - 2 * _MILLISECOND for moment in map(updated_at, listing.items))
+    return any(moment < start - 2 * _MILLISECOND for moment in _times(listing))
 
 
 def _bounds(start: datetime, end: datetime | None) -> dict[str, str]:
