@@ -27,6 +27,7 @@ from xdr_mcp.alert import Change
 from xdr_mcp.delivery import Delivery
 from xdr_mcp.errors import SettingsError, StoreUnusable, XdrMcpError
 from xdr_mcp.interfaces import Health, Memory, Source, SourceType, Store, utc_now
+from xdr_mcp.lease import holder_name
 from xdr_mcp.places import Places, places
 from xdr_mcp.poller import Pace, Poller, PollReport
 from xdr_mcp.query import Query, matches
@@ -87,11 +88,6 @@ def set_up(given: Mapping[str, Mapping[str, Any]] | None = None, *, alone: bool 
     for choice in configuration.choices:
         log.debug("%s=%s (%s)", choice.variable, choice.shown, choice.origin)
     return Setup(configuration, places(configuration), trouble)
-
-
-def holder() -> str:
-    """What this process is called where it holds a lease: host, process, and something that no restart repeats."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
 def pace(settings: Settings) -> Pace:
@@ -210,7 +206,7 @@ async def poll_once(setup: Setup, progress: Progress = _silent) -> list[PollRepo
     reports: list[PollReport] = []
     failures: list[XdrMcpError] = []
     async with keeping(setup) as store:
-        name = holder()
+        name = holder_name()
         for source in setup.settings.sources:
             try:
                 async with open_source(setup, source, store.memory(source.name)) as opened:
@@ -249,7 +245,7 @@ async def poll(setup: Setup, progress: Progress = _silent) -> None:
 
 def _filling(setup: Setup, store: Store, sources: list[Source], progress: Progress = _silent) -> list[Work]:
     """What fills the store and what follows it durably, each to be run for ever."""
-    name = holder()
+    name = holder_name()
     pollers = [Poller(source, store, pace=pace(setup.settings), holder=name, progress=progress) for source in sources]
     return [*(poller.run for poller in pollers), Delivery(_archive(setup), store, holder=name).run]
 

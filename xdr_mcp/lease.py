@@ -1,10 +1,20 @@
-"""Doing something only while a lease is held: renewed in the background, stopped at once when it is lost."""
+"""Doing something only while a lease is held: renewed in the background, stopped at once when it is lost.
+
+Who holds a lease is told by a name that says which process it is, so that on the same machine a dead one is replaced at once
+and not only when its lease has run out.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import secrets
+import socket
+import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import anyio
@@ -18,6 +28,34 @@ TTL = timedelta(seconds=9)
 """How long a lease outlives its last renewal; a dead holder is replaced after at most this."""
 
 _T = TypeVar("_T")
+
+
+def holder_name() -> str:
+    """What this process is called where it holds a lease: host, process, and something that no restart repeats."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_namespace()}{secrets.token_hex(3)}"
+
+
+def holder_died(holder: str) -> bool:
+    """Whether that is certain: it ran on this machine, and its process is gone. Any doubt counts as alive."""
+    host, process, rest = ("", "", *holder.split(":"))[-3:]
+    if host != socket.gethostname() or not rest.startswith(_namespace()) or not process.isdecimal():
+        return False
+    if sys.platform == "win32":  # there, asking whether a process lives would end it
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _namespace() -> str:
+    """Process numbers mean something within one namespace only: two containers may share a host name and a file."""
+    with suppress(OSError):
+        return f"{Path('/proc/self/ns/pid').stat().st_ino:x}-"
+    return ""
 
 
 async def run_while_held(store: Store, lease: Lease, work: Callable[[], Awaitable[_T]]) -> _T:

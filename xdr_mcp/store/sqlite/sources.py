@@ -9,6 +9,7 @@ import msgspec
 
 from xdr_mcp.errors import LeaseLost
 from xdr_mcp.interfaces import Health, Lease, SourceState, Window
+from xdr_mcp.lease import holder_died
 from xdr_mcp.store.sqlite.keys import microseconds, moment
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def acquire(connection: apsw.Connection, name: str, holder: str, now: datetime, 
         left = until - microseconds(now)
         if known != holder:
             # one that would last longer than it was given for was taken before a clock was set back
-            if known and 0 < left <= length:
+            if known and 0 < left <= length and not holder_died(known):
                 return None
             token += 1
     connection.execute(
