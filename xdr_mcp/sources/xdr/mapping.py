@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -45,8 +47,10 @@ def to_alert(source: str, record: Json, included: Sequence[Any] = ()) -> Alert:
     vendor_id = as_text(record.get("id") or attributes.get("id")).strip()
     if not vendor_id:
         raise ValueError("the record has no id")
-    updated = _first_time(attributes, "updatedAt", "lastAggregatedTime", "createdAt", "time")
-    created = _first_time(attributes, "createdAt", "time", "updatedAt", "lastAggregatedTime")
+    happened, aggregated = _time(attributes, "time"), _time(attributes, "lastAggregatedTime")
+    created, updated = _time(attributes, "createdAt"), _time(attributes, "updatedAt")
+    updated = updated or aggregated or created or happened
+    created = created or happened or updated
     if updated is None or created is None:
         raise ValueError(f"the record {vendor_id[:80]!r} has neither updatedAt nor createdAt")
     status = as_text(attributes.get("status")).strip().upper().replace(" ", "_")
@@ -73,8 +77,8 @@ def to_alert(source: str, record: Json, included: Sequence[Any] = ()) -> Alert:
         rule_name=_first_text(attributes, "ruleName"),
         assignee=_assignee(attributes.get("assignee")),
         count=_count(attributes),
-        first_seen=_first_time(attributes, "time"),
-        last_seen=_first_time(attributes, "lastAggregatedTime"),
+        first_seen=happened,
+        last_seen=aggregated,
         attacks=tuple(dict.fromkeys(_attacks(attributes.get("attacks")))),
         entities=_entities(record, attributes, included),
         labels=tuple(_texts(attributes.get("tags"))) + tuple(_texts(attributes.get("labels"))),
@@ -87,23 +91,30 @@ def to_alert(source: str, record: Json, included: Sequence[Any] = ()) -> Alert:
 
 
 def _object(value: object) -> Json:
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _texts(value: object) -> list[str]:
+    if value is None:
+        return []
     return list(dict.fromkeys(filter(None, (as_text(item).strip() for item in as_list(value)))))
 
 
 def _first_text(attributes: Json, *names: str) -> str:
-    return next(filter(None, (as_text(attributes.get(name)).strip() for name in names)), "")
+    for name in names:
+        value = attributes.get(name)
+        text = (value if isinstance(value, str) else as_text(value)).strip()
+        if text:
+            return text
+    return ""
 
 
-def _first_time(attributes: Json, *names: str) -> Any:
-    return next(filter(None, (parse_time(_unwrapped(attributes.get(name))) for name in names)), None)
+def _time(attributes: Json, name: str) -> datetime | None:
+    return parse_time(_unwrapped(attributes.get(name)))
 
 
 def _unwrapped(value: object) -> Any:
-    return value["value"] if isinstance(value, Mapping) and "value" in value else value
+    return value["value"] if isinstance(value, dict) and "value" in value else value
 
 
 def _number(value: object) -> float | None:
@@ -156,7 +167,7 @@ _TACTIC = re.compile(r"\bTA\d{4}\b")
 
 def _attacks(value: object) -> Iterator[Attack]:
     """From text, a list of texts, a list of objects, or an object of lists."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         yield from _attacks_of_object(value)
     elif isinstance(value, str):
         yield from _attacks_of_text(value)
@@ -269,11 +280,11 @@ def _all_entities(record: Json, attributes: Json, included: Sequence[Any]) -> It
     for name in ("assets", "supportingData", "primarySecondaryFields"):
         yield from _named(attributes.get(name), "", _DEEPEST)
     for name, value in attributes.items():
-        if not isinstance(value, Mapping | list):
-            yield from _named(value, name, 1)
+        if isinstance(value, str) and (kind := _kind_named(name)):
+            yield from _entity(kind, value)
     known = {_reference(item) for item in beside}
-    for kind, identifier in referred:
-        if kind == "asset" and (kind, identifier) not in known:
+    for sort, identifier in referred:
+        if sort == "asset" and (sort, identifier) not in known:
             yield from _entity(EntityKind.RESOURCE, identifier)
 
 
@@ -309,7 +320,7 @@ def _entities_beside(item: Json) -> Iterator[Entity]:
 def _artefact(value: object) -> Iterator[Entity]:
     """A bare text, or an object that names its type beside its value."""
     artefact = _object(value)
-    kind = _KIND_OF_NAME.get(_plain(as_text(artefact.get("type") or artefact.get("artefactType"))))
+    kind = _kind_named(as_text(artefact.get("type") or artefact.get("artefactType")))
     text = as_text(artefact.get("value"))
     if kind and text:
         yield from _entity(kind, text)
@@ -323,19 +334,21 @@ def _named(value: object, name: str, depth: int) -> Iterator[Entity]:
     """Entities by the names of the fields that hold them, wherever they lie."""
     if not depth:
         return
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for key, item in value.items():
-            inherited = key in {"name", "value", "values"} and _plain(name) in _KIND_OF_NAME
+            inherited = key in {"name", "value", "values"} and _kind_named(name) is not None
             yield from _named(item, name if inherited else key, depth - 1)
     elif isinstance(value, list):
         for item in value:
             yield from _named(item, name, depth - 1)
-    elif isinstance(value, str) and (kind := _KIND_OF_NAME.get(_plain(name))):
+    elif isinstance(value, str) and (kind := _kind_named(name)):
         yield from _entity(kind, value)
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+@lru_cache(4096)
+def _kind_named(name: str) -> EntityKind | None:
+    """What a field of this name holds, however it is spelt: ``Src-IP``, ``src_ip``, ``srcIp``."""
+    return _KIND_OF_NAME.get(re.sub(r"[^a-z0-9]", "", name.lower()))
 
 
 def _by_shape(text: str) -> Iterator[Entity]:
