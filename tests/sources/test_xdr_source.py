@@ -15,6 +15,7 @@ import stamina
 from moving_api import BEGIN, MovingApi, alert
 from pydantic import SecretStr
 
+from xdr_mcp.alert import EntityKind
 from xdr_mcp.errors import AuthenticationError, BadResponse, RequestRejected, SettingsError, Unavailable, WindowTooLarge
 from xdr_mcp.interfaces import Page, Source, Window
 from xdr_mcp.sources.xdr import XdrOptions, XdrSource
@@ -283,6 +284,16 @@ async def test_a_record_is_kept_as_the_very_bytes_it_came_in() -> None:
     assert record.raw == raw
     assert record.alert.id == "xdr/a1"
     assert record.alert.title == "café"
+
+
+async def test_what_a_page_holds_beside_its_alerts_goes_to_those_that_refer_to_it() -> None:
+    body = b"""{"data":[
+        {"id":"a1","attributes":{"updatedAt":"2026-01-10T00:30:00Z"},"relationships":{"assets":{"data":[{"id":"s1","type":"asset"}]}}},
+        {"id":"a2","attributes":{"updatedAt":"2026-01-10T00:31:00Z"}}],
+        "included":[{"id":"s1","type":"asset","attributes":{"hostname":"web-01"}}]}"""
+    (page, *_) = await pages_of(body)
+    hosts = {record.alert.vendor_id: record.alert.values_of(EntityKind.HOST) for record in page.records}
+    assert hosts == {"a1": ("web-01",), "a2": ()}
 
 
 async def test_a_bad_record_is_set_aside_alone() -> None:

@@ -271,8 +271,8 @@ def _entities(record: Json, attributes: Json, included: Sequence[Any]) -> tuple[
 
 
 def _all_entities(record: Json, attributes: Json, included: Sequence[Any]) -> Iterator[Entity]:
-    referred = _referred(record)
-    beside = [*as_list(record.get("included")), *(item for item in included if _reference(item) in referred)]
+    referred = referred_by(record)
+    beside = [*as_list(record.get("included")), *(item for item in included if reference_of(item) in referred)]
     for item in beside:
         yield from _entities_beside(_object(item))
     for artefact in as_list(attributes.get("artefacts")) + as_list(attributes.get("artifacts")):
@@ -282,22 +282,24 @@ def _all_entities(record: Json, attributes: Json, included: Sequence[Any]) -> It
     for name, value in attributes.items():
         if isinstance(value, str) and (kind := _kind_named(name)):
             yield from _entity(kind, value)
-    known = {_reference(item) for item in beside}
+    known = {reference_of(item) for item in beside}
     for sort, identifier in referred:
         if sort == "asset" and (sort, identifier) not in known:
             yield from _entity(EntityKind.RESOURCE, identifier)
 
 
-def _reference(item: object) -> tuple[str, str]:
+def reference_of(item: object) -> tuple[str, str]:
+    """What an item is referred to by: its type and id."""
     return as_text(_object(item).get("type")), as_text(_object(item).get("id"))
 
 
-def _referred(record: Json) -> dict[tuple[str, str], None]:
+def referred_by(record: Json) -> dict[tuple[str, str], None]:
+    """The references that a record's relationships hold, in order."""
     relationships = _object(record.get("relationships")) or _object(record.get("relationship"))
     references: dict[tuple[str, str], None] = {}
     for relationship in relationships.values():
         for item in as_list(_object(relationship).get("data")):
-            references[_reference(item)] = None
+            references[reference_of(item)] = None
     return references
 
 

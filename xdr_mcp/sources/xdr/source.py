@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from xdr_mcp.alert import Alert
 from xdr_mcp.interfaces import Clock, Limits, Memory, Page, Source, Window, utc_now
 from xdr_mcp.sources.xdr.client import IDLE_REASON, XdrClient
-from xdr_mcp.sources.xdr.mapping import to_alert
+from xdr_mcp.sources.xdr.mapping import reference_of, referred_by, to_alert
 from xdr_mcp.sources.xdr.options import XdrOptions
 from xdr_mcp.sources.xdr.paging import Listing, Reader
 from xdr_mcp.vendor_json import to_page
@@ -62,7 +62,9 @@ class XdrSource:
         return self._client.vendor_now()
 
     def _page(self, listing: Listing) -> Page:
-        return to_page(listing.envelope, partial(self._normalise, included=listing.included), self._clock())
+        included = {reference_of(item): item for item in listing.included}
+        return to_page(listing.envelope, partial(self._normalise, included=included), self._clock())
 
-    def _normalise(self, record: dict[str, Any], included: tuple[dict[str, Any], ...]) -> Alert:
-        return to_alert(self.name, record, included)
+    def _normalise(self, record: dict[str, Any], included: dict[tuple[str, str], dict[str, Any]]) -> Alert:
+        beside = [included[reference] for reference in referred_by(record) if reference in included] if included else []
+        return to_alert(self.name, record, beside)
