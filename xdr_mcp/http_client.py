@@ -12,11 +12,11 @@ import random
 import re
 import time
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, TypeVar
 
 import anyio
 import httpx
@@ -72,6 +72,9 @@ _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _SERVER_ERROR = 401, 403, 404, 500
 _RETRIED_STATUSES = frozenset({408, 425, 429})
 
 
+T = TypeVar("T")
+
+
 class Answer(Struct, frozen=True):
     """A 2xx answer, read whole within the size bound and already inflated."""
 
@@ -82,6 +85,10 @@ class Answer(Struct, frozen=True):
 
 class TooLarge(BadResponse):
     """The answer is larger than the bound; asking for less may help."""
+
+
+class _Unreadable(BadResponse):
+    """An answer that came whole and says nothing."""
 
 
 class _CutShort(BadResponse):
@@ -157,6 +164,23 @@ class HttpClient:
             Unavailable: 429, 5xx, network, time-out, after the retries; the daily budget is used up.
             BadResponse: too large, cut short, a redirect, another host.
         """
+        return await self.read(_whole, method, url, params=params, json=json, headers=headers)
+
+    async def read(
+        self,
+        reader: Callable[[Answer], Awaitable[T]],
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        json: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> T:
+        """As ``request``, but give what ``reader`` makes of the answer, and ask again where it raises BadResponse.
+
+        A proxy's log-in page or half a body inside a 200 passes as quickly as a 503 does, and a long walk through pages must
+        not begin anew for it.
+        """
         if self._client is None:
             raise RuntimeError("HttpClient is used inside `async with`")
         target = self._resolve(url)
@@ -174,7 +198,11 @@ class HttpClient:
         ):
             with attempt:
                 request = self._client.build_request(method, target, content=content, headers=extra)
-                return self._judge(await self._authorised(request))
+                answer = self._judge(await self._authorised(request))
+                try:
+                    return await reader(answer)
+                except BadResponse as error:
+                    raise _Unreadable(str(error), status=answer.status) from error
         raise AssertionError("stamina returns or raises")  # pragma: no cover
 
     def vendor_now(self) -> datetime:
@@ -460,9 +488,13 @@ def _limiter(per_minute: int) -> AsyncLimiter:
     return AsyncLimiter(burst, 60.0 * burst / steady)
 
 
+async def _whole(answer: Answer) -> Answer:
+    return answer
+
+
 def _pause_before_retry(error: Exception) -> bool | float:
     """Stamina's hook: False gives up, True backs off as usual, a number is the vendor's wish in seconds (with jitter)."""
-    if isinstance(error, _CutShort):
+    if isinstance(error, (_CutShort, _Unreadable)):
         return True
     if not isinstance(error, Unavailable):
         return False

@@ -39,9 +39,12 @@ async def source(vendor: Vendor) -> AsyncIterator[Source]:
         yield opened
 
 
+ATTEMPTS = 4
+
+
 @pytest.fixture(autouse=True)
 def _no_waiting_between_attempts() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=4, cap=True):
+    with stamina.set_testing(True, attempts=ATTEMPTS, cap=True):
         yield
 
 
@@ -318,10 +321,19 @@ async def test_an_answer_that_is_no_page_is_never_taken_for_an_empty_one(
     vendor: Vendor, source: Source, answer: Response
 ) -> None:
     put_many(vendor, 2)
-    vendor.canned.append(answer)
+    vendor.canned.extend([answer] * ATTEMPTS)
 
     with pytest.raises(BadResponse):
         await pages_of(source)
+
+
+async def test_an_answer_that_is_no_page_is_asked_for_again_so_that_a_long_walk_need_not_begin_anew(
+    vendor: Vendor, source: Source
+) -> None:
+    expected = put_many(vendor, vendor.page_size + 1)
+    vendor.canned.append(HTMLResponse("<html><title>Sign in to your account</title></html>"))
+
+    assert ids(await pages_of(source)) == set(expected)
 
 
 async def test_no_credential_follows_a_lead_to_another_host(vendor: Vendor, source: Source) -> None:
@@ -337,7 +349,7 @@ async def test_no_credential_follows_a_lead_to_another_host(vendor: Vendor, sour
 async def test_after_any_failure_the_source_works_again(vendor: Vendor, source: Source) -> None:
     expected = put_many(vendor, vendor.page_size + 1)
     for answer in (JSONResponse({}, status_code=400), HTMLResponse("<p>"), JSONResponse({}, status_code=403)):
-        vendor.canned.extend([answer] * 3)
+        vendor.canned.extend([answer] * ATTEMPTS)
         with pytest.raises(SourceError):
             await pages_of(source)
         vendor.canned.clear()

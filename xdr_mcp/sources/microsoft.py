@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from xdr_mcp.alert import Alert, Attack, Entity, EntityKind, Severity, Status, Verdict
 from xdr_mcp.errors import AuthenticationError, BadResponse, Unavailable, WindowTooLarge
-from xdr_mcp.http_client import HttpClient, OAuth2ClientCredentials, TooLarge
+from xdr_mcp.http_client import Answer, HttpClient, OAuth2ClientCredentials, TooLarge
 from xdr_mcp.interfaces import Limits, Memory, Page, Window, utc_now
 from xdr_mcp.vendor_json import as_list, as_text, parse_time, split, to_page
 
@@ -122,9 +122,8 @@ class MicrosoftSource:
 
     async def check(self) -> str:
         """Ask for the newest alert."""
-        body = await self._get(PATH, {"$top": 1})
-        envelope = split(body, "value")
-        newest = parse_time(envelope.records[0][1].get("createdDateTime")) if envelope.records else None
+        page, _ = await self._get(PATH, {"$top": 1})
+        newest = page.records[0].alert.created if page.records else None
         return (
             f"Microsoft Graph answers; newest alert: {newest:%Y-%m-%d %H:%M} UTC"
             if newest
@@ -137,11 +136,12 @@ class MicrosoftSource:
 
     async def _read(self, window: Window, *, live: bool) -> AsyncGenerator[tuple[Page, str], None]:
         """One walk through the pages, each with the link to the next (empty after the last)."""
-        body = await self._get(PATH, {"$filter": time_filter(window, live=live), "$top": self.limits.page_size})
+        page, next_link = await self._get(
+            PATH, {"$filter": time_filter(window, live=live), "$top": self.limits.page_size}
+        )
         followed: set[str] = set()
         empty = 0
         while True:
-            page, next_link = await anyio.to_thread.run_sync(self._page, body, utc_now())
             yield page, next_link
             if not next_link:
                 return
@@ -151,7 +151,7 @@ class MicrosoftSource:
                     f"{self.name}: Graph's next links go round in circles; the window is read again later"
                 )
             followed.add(next_link)
-            body = await self._get(next_link)
+            page, next_link = await self._get(next_link)
 
     def _page(self, body: bytes, fetched: datetime) -> tuple[Page, str]:
         envelope = split(body, "value")
@@ -160,9 +160,12 @@ class MicrosoftSource:
             raise BadResponse(f"{self.name}: {NEXT_LINK} is no text, so the rest of the pages cannot be found")
         return to_page(envelope, lambda record: normalise(self.name, record), fetched), next_link
 
-    async def _get(self, url: str, params: dict[str, str | int] | None = None) -> bytes:
+    async def _get(self, url: str, params: dict[str, str | int] | None = None) -> tuple[Page, str]:
+        async def read(answer: Answer) -> tuple[Page, str]:
+            return await anyio.to_thread.run_sync(self._page, answer.body, utc_now())
+
         try:
-            return (await self._client.request("GET", url, params=params)).body
+            return await self._client.read(read, "GET", url, params=params)
         except TooLarge as error:
             raise WindowTooLarge(f"{error}; a shorter interval makes smaller pages") from error
         except AuthenticationError as error:

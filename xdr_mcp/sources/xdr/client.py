@@ -17,15 +17,16 @@ from typing import Any, Literal, NoReturn, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
 import anyio
+import anyio.to_thread
 import httpx
 import msgspec
 
 from xdr_mcp.errors import AuthenticationError, BadResponse, SettingsError, SourceError, Unavailable
-from xdr_mcp.http_client import HttpClient
+from xdr_mcp.http_client import Answer, HttpClient
 from xdr_mcp.interfaces import Clock, Memory, Window, utc_now
 from xdr_mcp.sources.xdr.options import DEVELOPMENT_TOKEN, XdrOptions
 from xdr_mcp.sources.xdr.paging import Listing, Reader, updated_at
-from xdr_mcp.vendor_json import split
+from xdr_mcp.vendor_json import Envelope, split
 
 log = logging.getLogger(__name__)
 
@@ -244,17 +245,17 @@ class XdrClient:
     # -- the wire
 
     async def _list(self, path: str, selection: Selection) -> Listing:
-        envelope = split(await self._get(path, _query(selection)), "data")
+        envelope = await self._get(path, _query(selection))
         return Listing(envelope=envelope, offset=selection.get("offset", 0))
 
     async def _one(self, path: str, fields: Sequence[str]) -> dict[str, Any]:
-        envelope = split(await self._get(path, _query({"fields": fields})), "data")
+        envelope = await self._get(path, _query({"fields": fields}))
         if len(envelope.records) != 1:
             raise BadResponse(f"{path}: {len(envelope.records)} objects came where one was asked for")
         return envelope.records[0][1]
 
-    async def _get(self, path: str, params: Mapping[str, str | int]) -> bytes:
-        return (await self._connected().request("GET", path, params=params)).body
+    async def _get(self, path: str, params: Mapping[str, str | int]) -> Envelope:
+        return await self._connected().read(_envelope, "GET", path, params=params)
 
     async def _send(
         self, method: str, path: str, params: Mapping[str, str | int] | None = None, json: Any = None
@@ -273,6 +274,10 @@ class XdrClient:
         if self._http is None:
             raise AuthenticationError(f"{IDLE_REASON}; set XDR_AUTH_TOKEN to a real token")
         return self._http
+
+
+async def _envelope(answer: Answer) -> Envelope:
+    return await anyio.to_thread.run_sync(split, answer.body, "data")
 
 
 class _Forgetful:
