@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 from mcp import Client
+from mcp.types import Implementation
 from serving import ERAS, NOON, Clock, a_server, an_alert, data_of, fault_of, report, save
 
 from xdr_mcp.alert import Entity, EntityKind, Severity, Status
@@ -60,7 +61,9 @@ async def test_a_page_of_25_alerts_is_small_and_says_everything_once(era: str, t
     wire = result.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"meta"})
     assert len(_wire(wire)) <= 6_000
     assert [content.type for content in result.content] == ["text"]
-    assert result.content[0].text == "25 of 60 alerts, newest first; next_cursor given."  # type: ignore[union-attr]
+    assert result.content[0].text == (  # type: ignore[union-attr]
+        "25 of 60 alerts, newest first; next_cursor given. No data in sight? Call again with as_text=true."
+    )
     assert [row["id"] for row in page["alerts"]] == [an_alert(number).id for number in range(1, 26)]
     assert page["alerts"][0] == {
         "id": "xdr/4f9a1c2e-0000-4000-8000-000000000001",
@@ -70,6 +73,85 @@ async def test_a_page_of_25_alerts_is_small_and_says_everything_once(era: str, t
         "created": "2026-03-01T11:59:00Z",
         "about": ["host:web-01.example.com", "user:alice"],
     }
+
+
+async def test_a_page_of_long_texts_is_cut_to_be_small(era: str, tmp_path: Path) -> None:
+    entities = (
+        Entity(EntityKind.HOST, "a-rather-long-host-name.europe.example.com"),
+        Entity(EntityKind.USER, "wilhelmina@europe.example.com"),
+    )
+    alerts = [an_alert(number, title="A title that goes on and on " * 9, entities=entities) for number in range(1, 26)]
+    async with a_server(tmp_path, *alerts) as (server, _), Client(server.mcp, mode=era) as client:
+        results = [await client.call_tool("list_alerts", arguments) for arguments in ({}, {"as_text": True})]
+    for result in results:
+        wire = result.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"meta"})
+        assert len(_wire(wire["structuredContent"])) + len(wire["content"][0]["text"].encode()) <= 6_000
+    row = data_of(results[0])["alerts"][0]
+    assert row["title"] == "A title that goes on and on A title that goes o…"
+    assert row["about"] == ["host:a-rather-long-host-name.eu…"]
+
+
+async def test_a_user_who_is_named_by_the_mail_address_is_told_once(era: str, tmp_path: Path) -> None:
+    named = (Entity(EntityKind.EMAIL, "Al@example.com"), Entity(EntityKind.USER, "al@example.com"))
+    async with a_server(tmp_path, an_alert(1, entities=named)) as (server, _), Client(server.mcp, mode=era) as client:
+        (row,) = data_of(await client.call_tool("list_alerts", {}))["alerts"]
+    assert row["about"] == ["user:al@example.com"]
+
+
+@pytest.mark.parametrize(
+    ("host", "as_text", "told_in"),
+    [
+        ("mcp", False, "structured"),
+        ("claude-code", False, "structured"),
+        ("claude-ai", False, "text"),
+        ("gemini-cli-mcp-client-xdr", False, "text"),
+        ("some-assistant", True, "text"),
+    ],
+)
+async def test_the_data_goes_once_to_where_the_hosts_model_sees_it(
+    era: str, host: str, told_in: str, tmp_path: Path, *, as_text: bool
+) -> None:
+    asked = {"as_text": True} if as_text else {}
+    client_info = Implementation(name=host, version="1")
+    async with (
+        a_server(tmp_path, an_alert(1)) as (server, _),
+        Client(server.mcp, mode=era, client_info=client_info) as client,
+    ):
+        schemas = {tool.name: tool.output_schema for tool in (await client.list_tools()).tools}
+        page = await client.call_tool("list_alerts", asked)
+        whole = await client.call_tool("get_alert", asked | {"id": an_alert(1).id})
+    for name, result, needed in (
+        ("list_alerts", page, {"total": 1}),
+        ("get_alert", whole, {"revision": 1}),
+    ):
+        text = result.content[0].text  # type: ignore[union-attr]
+        jsonschema.validate(data_of(result), schemas[name] or {})
+        if told_in == "text":
+            assert data_of(result) == needed
+            assert an_alert(1).title in text
+            jsonschema.validate(json.loads(text), schemas[name] or {})
+        else:
+            assert an_alert(1).title in str(data_of(result))
+            assert an_alert(1).title not in text
+            assert "as_text" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"sverity": "high"}, "list_alerts has no argument sverity; did you mean severity? It has severity, status"),
+        ({"zzz": 1}, "list_alerts has no argument zzz. It has"),
+        ({"severity": "urgent"}, "severity: Input should be 'unknown', 'informational', 'low'"),
+        ({"limit": 1000}, "limit: Input should be less than or equal to 100, not 1000"),
+    ],
+)
+async def test_wrong_arguments_are_refused_in_words_and_never_ignored(
+    era: str, arguments: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    async with a_server(tmp_path) as (server, _), Client(server.mcp, mode=era) as client:
+        fault = fault_of(await client.call_tool("list_alerts", arguments))
+    assert fault.startswith(said)
+    assert "pydantic" not in fault
 
 
 async def test_cursors_lead_through_every_alert_once(era: str, tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ ALERT_FIELDS = tuple(field.name for field in msgspec.structs.fields(Alert))
 RECENT_ROWS = 25
 BLIND = "blind"
 
-_TITLE_SHOWN = 72
+_ROW_BYTES = 225
+"""What a compact row may cost on average, so that a page of 25 stays below 6,000 bytes."""
 _ABOUT_SHOWN = 2
-_ENTITY_SHOWN = 40
 _ERROR_SHOWN = 200
 _WINDOWS_SHOWN = 5
 _RAW_SHOWN = 131_072
@@ -160,9 +160,15 @@ def _check_fields(fields: Sequence[str]) -> None:
 
 
 def rows(alerts: Sequence[Alert], fields: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Alerts as rows: compact ones, or the fields asked for, whole. The id is always there."""
+    """Alerts as rows: compact ones, or the fields asked for, whole. The id is always there.
+
+    Where their texts are long, all rows of the page are cut shorter.
+    """
     if not fields:
-        return [_compact(alert) for alert in alerts]
+        roomy = [_compact(alert, title=72, entity=40) for alert in alerts]
+        if len(msgspec.json.encode(roomy)) <= _ROW_BYTES * len(roomy):
+            return roomy
+        return [_compact(alert, title=48, entity=32, entities=1) for alert in alerts]
     return [{"id": told["id"]} | {name: told[name] for name in fields if name in told} for told in map(whole, alerts)]
 
 
@@ -172,24 +178,25 @@ def whole(alert: Alert) -> dict[str, Any]:
     return told | {"id": spell(alert.id), "severity": alert.severity.value, "status": alert.status.value}
 
 
-def _compact(alert: Alert) -> dict[str, Any]:
+def _compact(alert: Alert, *, title: int, entity: int, entities: int = _ABOUT_SHOWN) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": spell(alert.id),
         "severity": alert.severity.value,
         "status": alert.status.value,
-        "title": _short(alert.title, _TITLE_SHOWN),
+        "title": _short(alert.title, title),
         "created": _told_time(alert.created),
     }
-    if about := [_short(f"{entity.kind}:{entity.value}", _ENTITY_SHOWN) for entity in _principals(alert)]:
+    if about := [_short(f"{each.kind}:{each.value}", entity) for each in _principals(alert)[:entities]]:
         row["about"] = about
     return row
 
 
 def _principals(alert: Alert) -> list[Any]:
-    """The entities an analyst would name first: one of each kind, hosts before users before the rest."""
+    """The entities an analyst would name first: one of each kind and value, hosts before users before the rest."""
     first = {kind: entity for entity in reversed(alert.entities) if (kind := entity.kind) in _PRINCIPALS}
     named = [first[kind] for kind in _PRINCIPALS if kind in first] or list(alert.entities)
-    return named[:_ABOUT_SHOWN]
+    by_value = {entity.value.casefold(): entity for entity in reversed(named)}  # a mail address is often the user, too
+    return [entity for entity in named if by_value[entity.value.casefold()] is entity]
 
 
 def _short(text: str, limit: int) -> str:
@@ -257,13 +264,17 @@ def _told_windows(windows: Sequence[Window]) -> list[list[str]]:
     return [[_told_time(window.start), _told_time(window.end)] for window in windows[-_WINDOWS_SHOWN:]]
 
 
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
+
+
 def _told_state(state: SourceState, now: datetime) -> dict[str, Any]:
     health = state.health
     told = _told_coverage(state, now) | {
         "alerts": state.alerts,
         "quarantined": state.quarantined,
-        "lag_p50_s": state.lag_p50,
-        "lag_p99_s": state.lag_p99,
+        "lag_p50_s": _rounded(state.lag_p50),
+        "lag_p99_s": _rounded(state.lag_p99),
         "failures": health.failures,
         "last_error": _short(health.last_error, _ERROR_SHOWN),
         "polled_by": visible(state.lease.holder) if state.lease else None,

@@ -64,26 +64,28 @@ def _sparing(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shallow(schema: dict[str, Any]) -> dict[str, Any]:
-    """A list of objects says only that."""
-    return _array({"type": "object"}) if "properties" in schema.get("items", {}) else schema
+    """A list says only that."""
+    return _LIST if schema.get("type") == "array" else schema
 
 
 _TEXT = {"type": "string"}
 _NUMBER = {"type": "integer"}
+_LIST = {"type": "array"}
 
-COVERAGE = _array({"type": "object"})
+COVERAGE = _LIST
 """How far the picture reaches, per source: ``source``, ``state``, ``age_s`` (seconds) and ``why``, each where it is known."""
 
-ROW = _object("id", id=_TEXT, severity={}, status={}, title={}, created={}, about=_array(_TEXT))
+ROW = _object("id", id=_TEXT, severity={}, status={}, title={}, created={}, about=_LIST)
 """A compact alert; with ``fields``, it has those of ``ALERT``."""
 
 ALERT = _sparing(lean(msgspec.json.schema(Alert), "description", "enum", "minimum", "maximum", "required"))
 """An alert whole. What has no value is left out."""
 
-LISTING = _object("alerts total", alerts=_array(ROW), total=_NUMBER, next_cursor=_TEXT, coverage=COVERAGE)
+LISTING = _object("total", alerts=_array(ROW), total=_NUMBER, next_cursor={}, coverage=COVERAGE)
+"""A page. All but the total is left out where the page is told as text."""
 
 WHOLE = _object(
-    "alert revision",
+    "revision",
     alert=ALERT,
     revision=_NUMBER,
     seq=_NUMBER,
