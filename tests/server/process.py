@@ -7,6 +7,7 @@ from functools import partial
 
 import anyio
 
+from xdr_mcp.cli.signals import run_service
 from xdr_mcp.server import build_server
 from xdr_mcp.server.stdio import serve_stdio
 from xdr_mcp.server.web import HttpOptions, serve_http
@@ -39,7 +40,7 @@ async def main(database: str, transport: str, *stubborn: str) -> None:
         else:
             server = build_server(store, version="0.0-test", cursor_key=b"k" * 32)
             await serve_http(server, HttpOptions(port=0), ready=partial(print, flush=True))
-    sys.stderr.write("ended in order\n")
 
 
-anyio.run(partial(main, *sys.argv[1:]))
+run_service(partial(main, *sys.argv[1:]))
+sys.stderr.write("ended in order\n")

@@ -85,6 +85,13 @@ async def test_a_second_signal_ends_it_where_it_stands(tmp_path: Path) -> None:
             assert await process.wait() == 128 + signal.SIGTERM
 
 
+async def test_what_hangs_cannot_keep_a_process_that_was_asked_to_stop(tmp_path: Path) -> None:
+    async with _initialized(tmp_path, stubborn="stubborn") as process:
+        process.send_signal(signal.SIGTERM)
+        with anyio.fail_after(BOUND):
+            assert await process.wait() == 0
+
+
 async def test_the_end_of_input_ends_it_in_order(tmp_path: Path) -> None:
     async with _initialized(tmp_path) as process:
         assert process.stdin

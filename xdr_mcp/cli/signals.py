@@ -1,13 +1,15 @@
 """Running a command until it is done or told to stop, and stopping within two seconds whatever it is at.
 
-Everything kept is safe at any instant, so stopping is cancelling; a thread that does not notice (one that reads stdin)
-is left behind.
+The one place that listens for signals: asyncio keeps a single handler for each, so a second listener would silence the
+first. Everything kept is safe at any instant, so stopping is cancelling; whatever does not notice (a thread that reads
+stdin, a disk that does not answer) is left behind.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
@@ -16,7 +18,8 @@ import anyio
 from anyio.abc import TaskStatus
 
 PATIENCE: Final = 1.7
-"""Seconds that a clean stop may take; after them the process ends as it is."""
+"""Seconds that a clean stop may take; after them, or at a second signal, the process ends as it is."""
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 Result = TypeVar("Result")
 
@@ -50,13 +53,14 @@ async def _until_stopped(work: Callable[[], Awaitable[None]], base: int) -> int 
 
     async def listen(*, task_status: TaskStatus[None]) -> None:
         nonlocal stopped_by
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+        if sys.platform == "win32":  # no signals in the event loop there: Ctrl-C is an exception
             task_status.started()
-            async for number in received:
-                stopped_by = number
-                _end_soon(base + number if base else 0)
-                group.cancel_scope.cancel()
-                return
+            return
+        with anyio.open_signal_receiver(*_SIGNALS) as received:
+            task_status.started()
+            stopped_by = await anext(aiter(received))
+        _end_soon(base + stopped_by if base else 0, 128 + stopped_by)
+        group.cancel_scope.cancel()
 
     async with anyio.create_task_group() as group:
         await group.start(listen)
@@ -77,7 +81,12 @@ def _alone(error: Exception) -> Exception:
     return error
 
 
-def _end_soon(code: int) -> None:
+def _end_soon(code: int, code_when_asked_again: int) -> None:
+    def leave(*_: object) -> None:
+        os._exit(code_when_asked_again)
+
+    for each in _SIGNALS:
+        signal.signal(each, leave)
     timer = threading.Timer(PATIENCE, os._exit, (code,))
     timer.daemon = True
     timer.start()

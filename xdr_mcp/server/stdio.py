@@ -17,22 +17,14 @@ from anyio.streams.memory import MemoryObjectSendStream
 from mcp.server.stdio import stdio_server
 
 from xdr_mcp.server.build import XdrServer
-from xdr_mcp.server.stopping import stop_requested
 
 
 async def serve_stdio(server: XdrServer) -> None:
-    """Serve one client until it closes stdin, or until SIGINT, SIGTERM or cancellation."""
+    """Serve one client until it closes stdin, or until cancelled."""
     low = server.mcp._lowlevel_server  # noqa: SLF001 (run_stdio_async() takes no stdin of ours)
-    async with server.running(), anyio.create_task_group() as tasks:
-
-        async def stop_in_order() -> None:
-            await stop_requested()
-            tasks.cancel_scope.cancel()
-
-        tasks.start_soon(stop_in_order)
-        async with stdio_server(stdin=cast("anyio.AsyncFile[str]", _lines(os.dup(0)))) as (incoming, outgoing):
-            await low.run(incoming, outgoing, low.create_initialization_options())
-        tasks.cancel_scope.cancel()
+    stdin = cast("anyio.AsyncFile[str]", _lines(os.dup(0)))
+    async with server.running(), stdio_server(stdin=stdin) as (incoming, outgoing):
+        await low.run(incoming, outgoing, low.create_initialization_options())
 
 
 async def _lines(descriptor: int) -> AsyncGenerator[str, None]:

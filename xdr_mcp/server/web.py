@@ -25,7 +25,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xdr_mcp.errors import SettingsError
 from xdr_mcp.server.build import XdrServer
-from xdr_mcp.server.stopping import stop_requested
 
 logger = logging.getLogger(__name__)
 
@@ -209,7 +208,7 @@ class EndingAnswers:
 
 
 class _Uvicorn(uvicorn.Server):
-    """Ends listen streams before it waits for connections, and leaves signals to ``stop_requested``."""
+    """Ends listen streams before it waits for connections, and leaves signals to whoever serves."""
 
     def __init__(self, config: uvicorn.Config, *, started: Callable[[], None], stopping: Callable[[], None]) -> None:
         super().__init__(config)
@@ -232,9 +231,9 @@ class _Uvicorn(uvicorn.Server):
 async def serve_http(
     server: XdrServer, options: HttpOptions, *, ready: Callable[[str], None] = lambda _url: None
 ) -> None:
-    """Serve until SIGINT, SIGTERM or cancellation; ``ready`` is told the URL once it answers.
+    """Serve until cancelled; ``ready`` is told the URL once it answers.
 
-    Open streams are ended in order, running calls get a second to finish.
+    At the end, open streams are ended in order, and running calls get a second to finish.
 
     Raises:
         SettingsError: the options are not safe together, or the address cannot be had.
@@ -250,8 +249,8 @@ async def serve_http(
 
         async def stop_in_order() -> None:
             try:
-                await stop_requested()
-            finally:  # by a signal, or because whoever called is cancelled
+                await anyio.sleep_forever()
+            finally:
                 web.should_exit = True
 
         async with server.running(), anyio.create_task_group() as tasks:
