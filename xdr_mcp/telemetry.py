@@ -13,15 +13,8 @@ import sys
 from datetime import UTC, datetime
 from typing import IO, Final, Literal
 
-_UNSEEN: Final = re.compile(
-    "["
-    "\x00-\x1f\x7f-\x9f"  # controls: line ends, terminal escapes, C1
-    "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0"  # drawn as nothing
-    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # zero width, directions, separators
-    "\ufe00-\ufe0f\ud800-\udfff\ue000-\uf8ff"  # variation selectors, surrogates, private use
-    "\U000e0000-\U0010ffff"  # tags, more selectors, private planes
-    "]"
-)
+from xdr_mcp.untrusted import escaped
+
 _CREDENTIAL: Final = re.compile(
     r"(?i)((?:proxy-)?authorization|x-[a-z-]*(?:api-key|token)|api[-_]?key|(?:access|auth|refresh|id)[-_]token|client[-_]secret"
     r"|password)(['\"]?\s*[:=]\s*['\"]?)(?!(?:not )?set\b)(?:(Bearer|Basic)\s+)?[^\s'\",;&}]+"
@@ -39,11 +32,6 @@ def hide(secret: str) -> None:
         _secrets.add(secret)
 
 
-def visible(text: str) -> str:
-    r"""The text with every control, direction, zero-width and tag character shown as its escape: ``\x1b``, ``\u202e``."""
-    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text)
-
-
 def redact(text: str) -> str:
     """The text without known secrets and without whatever looks like a credential."""
     for secret in _secrets:
@@ -58,8 +46,8 @@ class PlainFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the traceback where there is one."""
         moment = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        line = f"{moment} {record.levelname:<7} {record.name.removeprefix('xdr_mcp.')}: {visible(record.getMessage())}"
-        return redact("\n".join([line, *(f"    | {visible(trace)}" for trace in _traceback(self, record))]))
+        line = f"{moment} {record.levelname:<7} {record.name.removeprefix('xdr_mcp.')}: {escaped(record.getMessage())}"
+        return redact("\n".join([line, *(f"    | {escaped(trace)}" for trace in _traceback(self, record))]))
 
 
 class JsonFormatter(logging.Formatter):
@@ -71,10 +59,10 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": redact(visible(record.getMessage())),
+            "message": redact(escaped(record.getMessage())),
         }
         if traces := _traceback(self, record):
-            line["exception"] = redact("\n".join(map(visible, traces)))
+            line["exception"] = redact("\n".join(map(escaped, traces)))
         return json.dumps(line)
 
 

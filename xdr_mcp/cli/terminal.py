@@ -22,7 +22,7 @@ from rich.text import Text
 
 from xdr_mcp.alert import Alert, ChangeKind, EntityKind, Severity
 from xdr_mcp.poller import PollReport
-from xdr_mcp.telemetry import visible as plain
+from xdr_mcp.untrusted import escaped as plain
 
 __all__ = ["plain"]
 

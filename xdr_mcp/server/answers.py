@@ -18,7 +18,7 @@ from xdr_mcp.errors import XdrMcpError
 from xdr_mcp.interfaces import Clock, SourceState, Store, Window
 from xdr_mcp.query import Query, parse
 from xdr_mcp.server.cursor import Cursors, Place
-from xdr_mcp.server.untrusted import spell, unspell, visible, visible_json
+from xdr_mcp.untrusted import spell, unspell, visible, visible_json
 
 ALERT_FIELDS = tuple(field.name for field in msgspec.structs.fields(Alert))
 RECENT_ROWS = 25

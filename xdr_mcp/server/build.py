@@ -25,7 +25,7 @@ from xdr_mcp.server.cursor import Cursors
 from xdr_mcp.server.notifications import WINDOW, Notifier, Peers, Streams, install
 from xdr_mcp.server.resources import AlertServer, add_resources
 from xdr_mcp.server.tools import alert_tools
-from xdr_mcp.server.untrusted import visible
+from xdr_mcp.untrusted import visible
 
 logger = logging.getLogger(__name__)
 

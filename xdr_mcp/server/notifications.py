@@ -39,7 +39,7 @@ from xdr_mcp.errors import QueryError
 from xdr_mcp.interfaces import Clock, Store
 from xdr_mcp.query import Query, matcher, parse
 from xdr_mcp.server.address import OneAlert, Recent, Search, Status, Topic, topic_of
-from xdr_mcp.server.untrusted import visible
+from xdr_mcp.untrusted import visible
 
 logger = logging.getLogger(__name__)
 

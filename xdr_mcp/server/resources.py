@@ -26,7 +26,7 @@ from xdr_mcp.errors import QueryError, XdrMcpError
 from xdr_mcp.query import FIELDS, Query
 from xdr_mcp.server.address import ALERT_TEMPLATE, RECENT, SEARCH_TEMPLATE, STATUS, topic_of, uri_of
 from xdr_mcp.server.answers import Answers, UnknownAlert
-from xdr_mcp.server.untrusted import spell, visible
+from xdr_mcp.untrusted import spell, visible
 
 Facts = Callable[[], Mapping[str, Any]]
 """Further facts for ``xdr://status``, such as where the data lies."""

@@ -25,7 +25,7 @@ from xdr_mcp.errors import QueryError, XdrMcpError
 from xdr_mcp.query import guide
 from xdr_mcp.server.answers import Answers, caveat, summary
 from xdr_mcp.server.schema import LISTING, WHOLE, lean
-from xdr_mcp.server.untrusted import visible
+from xdr_mcp.untrusted import visible
 
 _STRUCTURED_SINCE = "2025-06-18"
 _TEXT_ONLY_HOSTS = ("claude-ai", "gemini-cli-mcp-client", "opencode", "Cline", "Roo-Code")

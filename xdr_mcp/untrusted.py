@@ -1,7 +1,9 @@
-"""Text that others chose, made safe to show: whatever hides or steers is replaced by a visible mark.
+r"""Text that others chose, made safe to show: whatever hides or steers is replaced by something that is seen.
 
 Whoever is on a monitored host writes parts of an alert. A terminal escape, a right-to-left override or a sentence in
-invisible tag characters is evidence, so it is not dropped: ``[U+202E]`` stands in its place. Line feeds and tabs stay.
+invisible tag characters is evidence, so it is not dropped. A model is shown ``[U+202E]`` in its place (``visible``), which
+stays short however long the hidden text is. A terminal and a log line are shown the escape that programmers know,
+``\u202e``, and stay one line (``escaped``).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ _HIDDEN_CLASS = (
     "\U000e0000-\U000e0fff\U000f0000-\U0010ffff"  # tags, more selectors, private planes
 )
 _HIDDEN = re.compile(f"[{_HIDDEN_CLASS}]+")
+_UNPRINTABLE = re.compile(f"[\t\n{_HIDDEN_CLASS}]")
 _NEEDS_SPELLING = re.compile(f"[%\t\n{_HIDDEN_CLASS}]")
 _RUN_SHOWN = 4
 """A run of hidden characters up to this long is spelled out; of a longer one, the first and the number."""
@@ -31,6 +34,11 @@ def visible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return _HIDDEN.sub(_mark, text.replace("\r\n", "\n"))
+
+
+def escaped(text: str) -> str:
+    r"""``text`` on one line, with every hidden or steering character shown as its escape: ``\x1b``, ``\n``, ``\u202e``."""
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text)
 
 
 def _mark(run: re.Match[str]) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xdr_mcp.server.untrusted import spell, unspell, visible, visible_json
+from xdr_mcp.untrusted import escaped, spell, unspell, visible, visible_json
 
 
 def test_every_control_format_private_and_surrogate_character_is_shown_as_a_mark() -> None:
@@ -18,6 +18,17 @@ def test_every_control_format_private_and_surrogate_character_is_shown_as_a_mark
         if unicodedata.category(chr(point)) in hidden and chr(point) not in "\t\n" and visible(chr(point)) == chr(point)
     ]
     assert slipped == []
+
+
+@given(st.text())
+def test_terminals_and_logs_are_shown_no_hidden_character_either_and_one_line(text: str) -> None:
+    shown = escaped(text)
+    assert visible(shown) == shown
+    assert not set(shown) & set("\t\n")
+
+
+def test_an_escape_is_as_programmers_write_it() -> None:
+    assert escaped("a\x1b[2J\nb\u202e\U000e0041\ud800") == r"a\x1b[2J\nb\u202e\U000e0041\ud800"
 
 
 @pytest.mark.parametrize(
