@@ -424,6 +424,10 @@ def test_what_is_no_time_is_refused(written: str) -> None:
     ("query", "marked", "reason", "corrected"),
     [
         ("hots:web*", "hots", "did you mean host?", "host:web*"),
+        ("severity=>high", "=>", "=> is written >=", "severity>=high"),
+        ("risk_score=<5 host:a", "=<", "=< is written <=", "risk_score<=5 host:a"),
+        ("host:a | where user:b", "|", "no pipes", "host:a   user:b"),
+        ("| host:a", "|", "no pipes", "host:a"),
         ("sev:hgh", "hgh", "one of unknown, informational, low, medium, high, critical", "sev:high"),
         ("status:-resolved", "-resolved", "one of", "not status:resolved"),
         (

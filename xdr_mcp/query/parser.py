@@ -45,6 +45,8 @@ _NOT_VALUE = re.compile(rf"not{_KEYWORD_END}|!(?=\S)", re.IGNORECASE)
 _BETWEEN = re.compile(rf"{_AND.pattern}|{_OR.pattern}", re.IGNORECASE)
 _COMMA = re.compile(r",")
 _OPERATOR = re.compile(r":?(?:[<>]=|<>|[<>]|!=|==?)|:")
+_SWAPPED = re.compile(r"[<>]")
+_PIPE = re.compile(r"\|\s*(?:where\b)?", re.IGNORECASE)
 _FIELD = re.compile(rf"([^\s()\"“”:=<>!,*]+)\s*({_OPERATOR.pattern})")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"|[“”]([^“”]*)[“”]', re.DOTALL)
 _APOSTROPHES = re.compile(r"'([^']*)'(?=[\s(),*]|$)")
@@ -200,6 +202,9 @@ class _Parser:
         if field is None:
             raise self.unknown(named)
         operator = named[2].removeprefix(":")
+        if operator == "=" and (swapped := _SWAPPED.match(self.text, named.end())):
+            span, meant = (named.start(2), swapped.end()), f"{swapped[0]}="
+            raise _Mistake(*span, f"{self.text[slice(*span)]} is written {meant}", (*span, meant), field.example)
         comparison = _COMPARISONS.get(operator) or Comparison(operator)
         self.move(named.end())
         node = self.values(field, Comparison.EQ if comparison is Comparison.NE else comparison, start)
@@ -217,6 +222,8 @@ class _Parser:
         if operator := _OPERATOR.match(self.text, self.at):
             reason = f"a field goes before {operator[0]!r}. {_all_fields()}"
             raise _Mistake(*operator.span(), reason, self.quoted_run(), FIELDS["severity"].example)
+        if pipe := _PIPE.match(self.text, start := self.at):
+            raise _Mistake(start, start + 1, "there are no pipes here: every condition narrows", (*pipe.span(), " "))
 
     def unknown(self, named: re.Match[str]) -> _Mistake:
         is_text = len(named[1]) == 1 or self.text.startswith("//", named.end())  # a drive or a URL
