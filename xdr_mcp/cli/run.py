@@ -10,6 +10,7 @@ import anyio
 import click
 
 from xdr_mcp import app, telemetry
+from xdr_mcp import demo as demonstration
 from xdr_mcp.cli.look import print_change
 from xdr_mcp.cli.options import common, settled
 from xdr_mcp.cli.signals import run_service, run_task
@@ -119,11 +120,11 @@ def demo(port: int | None, speed: float) -> None:
     Runs a simulated XDR, the poller and an MCP server in this one process, says how to connect an assistant, and prints
     alerts as they arrive. Settings are not read. Its data lies in a temporary folder and is removed at the end.
     """
-    port = app.free_port() if port is None else port
-    run_service(lambda: app.demo(port, speed, _tell_demo, print_change))
+    port = demonstration.free_port() if port is None else port
+    run_service(lambda: demonstration.demo(port, speed, _tell_demo, print_change))
 
 
-def _tell_demo(demo: app.Demo) -> None:
+def _tell_demo(demo: demonstration.Demo) -> None:
     say(
         f"""
 A simulated XDR with {demo.alerts} alerts, the poller and an MCP server run in this process.
@@ -195,14 +196,14 @@ def simulate(history: str, *, debug: bool, **wanted: Any) -> None:
     """
     telemetry.configure("debug" if debug else "warning")
     try:
-        simulated = app.Simulated(history=parse_duration(history), **wanted)
+        simulated = demonstration.Simulated(history=parse_duration(history), **wanted)
     except ValueError as error:
         raise SettingsError(f"--history {history} {error}") from error
     run_service(lambda: _simulate(simulated))
 
 
-async def _simulate(simulated: app.Simulated) -> None:
-    async with app.simulating(simulated) as url:
+async def _simulate(simulated: demonstration.Simulated) -> None:
+    async with demonstration.simulating(simulated) as url:
         say(f"Simulated XDR on {url}")
         say(f"  xdr-mcp poll --base-url {url} --auth-token {simulated.token}")
         sys.stdout.flush()
