@@ -437,6 +437,22 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
         assert writer.stderr.read() == b""
 
 
+def test_a_query_that_begins_with_a_minus_is_told_where_it_goes(tmp_path: Path) -> None:
+    fill(tmp_path)
+    refused = run("alerts", "-status:resolved")
+    assert refused.exit_code == 2
+    assert "xdr-mcp alerts -- '-status:resolved'" in refused.stderr
+    assert run("alerts", "--", "-status:resolved").stdout.count("\n") == 1
+
+
+def test_a_list_from_a_source_that_is_not_read_says_so_beside_the_result() -> None:
+    assert run("poll", "--once", **DEVELOPMENT).exit_code == 0
+    for arguments in ([], ["--json"]):
+        found = run("alerts", *arguments)
+        assert found.stdout == ""
+        assert "xdr is development" in found.stderr
+
+
 # ---------------------------------------------------------------- status
 
 
@@ -485,6 +501,18 @@ def test_a_server_over_http_tells_its_url_and_ends_in_order(tmp_path: Path) -> N
         url = server.wait_for(r"http://127\.0\.0\.1:\d+/mcp")[0]
         server.wait_for(f"claude mcp add --transport http xdr {url}")
         assert server.stop(signal.SIGTERM) == 0
+
+
+def test_a_source_of_no_known_type_does_not_keep_the_server_down(tmp_path: Path) -> None:
+    found = process("serve", folder=tmp_path, XDR_SOURCES="xdr,mystery", **DEVELOPMENT)
+    assert found.returncode == 0
+    assert "mystery is not polled: there is no source type 'mystery'" in found.stderr
+
+
+def test_polling_once_warns_of_a_variable_that_nothing_reads(tmp_path: Path) -> None:
+    found = process("poll", "--once", folder=tmp_path, XDR_POLL_INTERVALL="20", **DEVELOPMENT)
+    assert found.returncode == 0
+    assert "XDR_POLL_INTERVALL is not a setting and does nothing; did you mean XDR_POLL_INTERVAL?" in found.stderr
 
 
 def test_a_port_that_is_taken_ends_with_2() -> None:

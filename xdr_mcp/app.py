@@ -9,17 +9,14 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-from msgspec import Struct
 from pydantic import BaseModel, SecretStr
 
 from xdr_mcp import __version__, telemetry
@@ -31,7 +28,7 @@ from xdr_mcp.lease import holder_name
 from xdr_mcp.places import Places, places
 from xdr_mcp.poller import Pace, Poller, PollReport
 from xdr_mcp.query import Query, matches
-from xdr_mcp.settings import LOOPBACK, PRIMARY, Choice, Configuration, Settings, SourceName, load
+from xdr_mcp.settings import Choice, Configuration, Settings, SourceName, load
 from xdr_mcp.sinks.archive import Archive
 
 if TYPE_CHECKING:  # a second to import
@@ -44,7 +41,6 @@ PROBE_PAUSE: Final = 2.0
 """Seconds before a server over stdio begins to poll: some assistants start one only to look at it, and end it at once."""
 
 FOLLOWED_AT_ONCE: Final = 500
-DEMO_ALERTS: Final = 300
 QUIET: Final = 30.0
 """Seconds to wait for a change before looking again anyway: a missed wake-up costs this, never data."""
 
@@ -189,9 +185,12 @@ def warn_of_unknown(setup: Setup) -> None:
 
 
 def unknown_settings(setup: Setup) -> list[str]:
-    """A line for each variable and key that nothing reads."""
-    sources = setup.settings.sources
-    return setup.configuration.unknown((source, source_type(source).Options) for source in sources)
+    """A line for each variable and key that nothing reads; none where a source's type, and so what it reads, is not known."""
+    try:
+        options = [(source, source_type(source).Options) for source in setup.settings.sources]
+    except SettingsError:  # told by who opens the source
+        return []
+    return setup.configuration.unknown(options)
 
 
 # ---------------------------------------------------------------- headless polling
@@ -203,6 +202,7 @@ async def poll_once(setup: Setup, progress: Progress = _silent) -> list[PollRepo
     Raises:
         SettingsError, SourceError, StoreError, SinkError: the first failure; further ones are logged.
     """
+    warn_of_unknown(setup)
     reports: list[PollReport] = []
     failures: list[XdrMcpError] = []
     async with keeping(setup) as store:
@@ -271,7 +271,7 @@ async def serve_stdio(setup: Setup) -> None:
     """
     from xdr_mcp.server.stdio import serve_stdio  # noqa: PLC0415 (see the module's docstring)
 
-    async with _serving(setup, pause=PROBE_PAUSE) as server:
+    async with serving(setup, pause=PROBE_PAUSE) as server:
         await serve_stdio(server)
 
 
@@ -283,12 +283,17 @@ async def serve_http(setup: Setup, ready: Callable[[str], None]) -> None:
     """
     from xdr_mcp.server.web import serve_http  # noqa: PLC0415 (see the module's docstring)
 
-    options = _http_options(setup.settings)
-    async with _serving(setup) as server:
+    options = http_options(setup.settings)
+    async with serving(setup) as server:
         await serve_http(server, options, ready=ready)
 
 
-def _http_options(settings: Settings) -> HttpOptions:
+def http_options(settings: Settings) -> HttpOptions:
+    """Where to listen and whom to let in, as the settings say.
+
+    Raises:
+        SettingsError: others could reach the server and nothing keeps them out.
+    """
     from xdr_mcp.server.web import HttpOptions  # noqa: PLC0415 (see the module's docstring)
 
     options = HttpOptions(
@@ -308,7 +313,7 @@ def _http_options(settings: Settings) -> HttpOptions:
 
 
 @asynccontextmanager
-async def _serving(setup: Setup, *, pause: float = 0.0) -> AsyncIterator[XdrServer]:
+async def serving(setup: Setup, *, pause: float = 0.0) -> AsyncIterator[XdrServer]:
     """The server, with what fills the store to run beside it: begun ``pause`` seconds later.
 
     A source that is not configured rightly does not take the server down: what is stored can still be asked for.
@@ -386,121 +391,3 @@ async def follow(store: Store, query: Query, after: int, tell: Callable[[Change]
             if matches(query, change.alert):
                 tell(change)
         await store.wait(after, QUIET)
-
-
-# ---------------------------------------------------------------- the simulated vendor, and the demo
-
-
-class Simulated(Struct, frozen=True, kw_only=True):
-    """A simulated vendor; see ``xdr_mcp.simulator`` for what each of these means."""
-
-    host: str = LOOPBACK
-    port: int = 0
-    token: str = "simulator-token"  # noqa: S105 (opens a simulation only)
-    seed: int = 1
-    speed: float = 1.0
-    rate: float = 12.0
-    history: timedelta = timedelta(hours=24)
-    alerts: int | None = None
-    stories: bool = True
-    faults: str = ""
-    drift: str = ""
-    time_filter: Literal["supported", "rejected", "ignored"] = "supported"
-    largest_page: int = 1000
-    offset_cap: int | None = None
-
-
-@asynccontextmanager
-async def simulating(wanted: Simulated) -> AsyncIterator[str]:
-    """Serve a simulated vendor while the block runs; gives its base URL.
-
-    Raises:
-        SettingsError: a fault or drift is not known, or the address cannot be had.
-    """
-    from xdr_mcp import simulator  # noqa: PLC0415 (see the module's docstring)
-
-    try:
-        estate = simulator.Estate(
-            wanted.seed,
-            speed=wanted.speed,
-            rate=wanted.rate,
-            history=wanted.history,
-            alerts=wanted.alerts,
-            stories=wanted.stories,
-        )
-        vendor = simulator.create_app(
-            estate,
-            simulator.Faults.parse(wanted.faults, seed=wanted.seed),
-            auth=simulator.Auth((wanted.token,)),
-            drift=wanted.drift,
-            time_filter=wanted.time_filter,
-            largest_page=wanted.largest_page,
-            offset_cap=wanted.offset_cap,
-        )
-    except ValueError as error:  # its way to say that an argument makes no sense
-        raise SettingsError(str(error)) from error
-    async with AsyncExitStack() as stack:
-        try:
-            url = await stack.enter_async_context(simulator.running(vendor, host=wanted.host, port=wanted.port))
-        except OSError as error:
-            raise SettingsError(f"cannot listen on {wanted.host} port {wanted.port}: {error.strerror}") from error
-        yield url
-
-
-def free_port(wanted: int = Settings.model_fields["http_port"].default) -> int:
-    """``wanted`` when nobody listens on it, otherwise 0: any free one."""
-    with socket.socket() as probe:
-        return 0 if probe.connect_ex((LOOPBACK, wanted)) == 0 else wanted
-
-
-class Demo(Struct, frozen=True, kw_only=True):
-    """Where a running demo can be reached."""
-
-    url: str
-    """The MCP server."""
-    vendor: str
-    """The simulated vendor's base URL."""
-    data: Path
-    """Its data directory, removed at the end."""
-    alerts: int
-    """How many alerts it begins with."""
-
-
-async def demo(port: int, speed: float, ready: Callable[[Demo], None], tell: Callable[[Change], None]) -> None:
-    """A simulated vendor, the poller and a server over HTTP, in a folder of its own that is removed at the end.
-
-    ``ready`` is told where to go, ``tell`` of each change from then on. Needs no settings, and reads none.
-
-    Raises:
-        SettingsError: the port cannot be had.
-    """
-    with TemporaryDirectory(prefix="xdr-mcp-demo-") as folder:
-        async with simulating(Simulated(speed=speed, alerts=DEMO_ALERTS)) as vendor:
-            await _demo(_demo_setup(Path(folder), vendor, port), vendor, ready, tell)
-
-
-def _demo_setup(folder: Path, vendor: str, port: int) -> Setup:
-    own = {
-        "sources": PRIMARY,
-        "poll_interval": "1s",
-        "data_dir": folder,
-        "alerts_dir": folder / "alerts",
-        "http_port": port,
-    }
-    xdr = {"base_url": vendor, "auth_token": Simulated().token, "requests_per_minute": 6000}
-    return set_up({"": own, PRIMARY: xdr}, alone=True, quiet=True)
-
-
-async def _demo(setup: Setup, vendor: str, ready: Callable[[Demo], None], tell: Callable[[Change], None]) -> None:
-    from xdr_mcp.server.web import serve_http  # noqa: PLC0415 (see the module's docstring)
-
-    await poll_once(setup)
-    async with looking(setup) as store, _serving(setup) as server, anyio.create_task_group() as group:
-        begin, alerts = await store.last_seq(), await store.count(Query())
-
-        def serving(url: str) -> None:
-            ready(Demo(url=url, vendor=vendor, data=setup.places.data, alerts=alerts))
-            group.start_soon(follow, store, Query(), begin, tell)
-
-        await serve_http(server, _http_options(setup.settings), ready=serving)
-        group.cancel_scope.cancel()

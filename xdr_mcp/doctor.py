@@ -98,15 +98,11 @@ async def examine(setup: Setup, tell: Tell) -> None:
 
 def _check_configuration(setup: Setup, tell: Tell) -> None:
     settings = setup.settings
-    chosen = [choice for choice in setup.configuration.choices if choice.origin != "default"]
+    choices = app.chosen_settings(setup)
+    chosen = [choice for choice in choices if choice.origin != "default"]
     check = _Check(tell, "configuration", "read the settings")
-    check.ok(f"{len(chosen)} of {len(setup.configuration.choices)} were chosen, the others are as by default")
-    try:
-        unknown = app.unknown_settings(setup)
-    except SettingsError as error:
-        check.fail(str(error), "mend XDR_SOURCES")
-        return
-    for line in unknown:
+    check.ok(f"{len(chosen)} of {len(choices)} were chosen, the others are as by default")
+    for line in app.unknown_settings(setup):
         check.warn(line, "correct its name, or remove it")
     if setup.places.moved:
         check.warn(setup.places.moved, "set XDR_DATA_DIR and XDR_ALERTS_DIR, if that is not where they should lie")

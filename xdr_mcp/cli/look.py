@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from xdr_mcp.doctor import Finding
 
 _PAGE: Final = 500
+_TELLING_SKEW: Final = 2.0
+"""Seconds; the vendor's clock is read to the second, so less may be nothing."""
 
 
 class NoSuchAlert(XdrMcpError):
@@ -70,7 +72,19 @@ _ALERTS_HELP: Final = """
 """
 
 
-@click.command(help=_alerts_help())
+class QueryCommand(click.Command):
+    """A command whose argument may look like an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Say what to do with a query that begins with a minus."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            hint = "A query that begins with - goes after --, as in: xdr-mcp alerts -- '-status:resolved'"
+            raise click.UsageError(f"{error.format_message()}\n{hint}", ctx) from error
+
+
+@click.command(cls=QueryCommand, help=_alerts_help())
 @click.argument("query", nargs=-1)
 @click.option("--limit", type=click.IntRange(min=1), help="Most alerts to print.  [default: 50; 10 with --follow]")
 @click.option("--follow", "-f", is_flag=True, help="Go on: print alerts as they arrive or change. Ctrl-C ends it.")
@@ -95,11 +109,12 @@ async def _list(setup: Setup, query: Query, limit: int, *, as_json: bool) -> Non
                 say_json(alert)
         elif sys.stdout.isatty():
             console().print(alert_table(found))
-            say(f"{len(found)} of {await store.count(query)} alerts")
-            _warn_of_blindness(await store.states())
+            total = await store.count(query)
+            say(f"{len(found)} of {total} alerts" + ("; --limit shows more" if len(found) < total else ""))
         else:
             for alert in found:
                 say(alert_line(alert))
+        _warn_of_blindness(await store.states())
 
 
 async def _newest(store: Store, query: Query, limit: int) -> list[Alert]:
@@ -115,10 +130,11 @@ async def _newest(store: Store, query: Query, limit: int) -> list[Alert]:
 
 
 def _warn_of_blindness(states: tuple[SourceState, ...]) -> None:
-    """An empty list from a source that is not read means something else than an empty list."""
+    """An empty list from a source that is not read means something else than an empty list. On stderr: it is no result."""
     for state in states:
         if state.health.state != "ok":
-            say(f"{state.source} is {state.health.state}: {plain(state.health.last_error) or 'see `xdr-mcp status`'}")
+            why = plain(state.health.last_error) or "see `xdr-mcp status`"
+            click.echo(f"{plain(state.source)} is {state.health.state}: {why}", err=True)
 
 
 async def _follow(setup: Setup, query: Query, limit: int, *, as_json: bool) -> None:
@@ -143,7 +159,8 @@ def _print_entry(kind: str, alert: Alert, when: datetime, told: dict[str, Any], 
     if as_json:
         say_json(told | msgspec.to_builtins(alert))
     elif sys.stdout.isatty():
-        console().print(entry_text(kind, alert, when))
+        out = console()
+        out.print(entry_text(kind, alert, when, out.width))
     else:
         say(f"{kind}\t{alert_line(alert)}")
     sys.stdout.flush()  # who reads a pipe wants each line now
@@ -319,7 +336,7 @@ def _source_facts(state: SourceState, now: datetime) -> dict[str, str | Text]:
         "last error": f"{plain(health.last_error)} ({ago(health.last_error_at, now)})" if health.last_error else "",
         "failures": str(health.failures) if health.failures else "",
         "lag": lag if state.lag_p50 is not None else "",
-        "clock skew": f"{health.clock_skew:+.1f}s" if health.clock_skew else "",
+        "clock skew": f"{health.clock_skew:+.0f}s" if abs(health.clock_skew) >= _TELLING_SKEW else "",
         "polled by": plain(state.lease.holder) if state.lease else "nobody now",
     }
 
@@ -383,6 +400,6 @@ def _print_finding(finding: Finding) -> None:
     style = _OUTCOME_STYLE[finding.outcome]
     line = Text.assemble((f"{finding.outcome:<5}", style), f"{plain(finding.part)}: {plain(finding.tried)}: ")
     out = console()
-    out.print(line.append(plain(finding.found)))
+    out.print(line.append("\n     ".join(map(plain, finding.found.splitlines()))))
     if finding.remedy:
         out.print(Text(f"     → {plain(finding.remedy)}", style))

@@ -93,15 +93,17 @@ def alert_line(alert: Alert) -> str:
     return "\t".join(map(plain, columns))
 
 
-def entry_text(kind: str, alert: Alert, when: datetime) -> Text:
-    """An alert as it is told live: when, what happened to it, the alert; one line where the terminal is wide enough."""
-    return Text.assemble(
+def entry_text(kind: str, alert: Alert, when: datetime, width: int) -> Text:
+    """An alert as it is told live: when, what happened to it, the alert; two lines where one is too narrow for it."""
+    line = Text.assemble(
         (f"{moment(when):<16}  ", "dim"),
         (f"{kind:<8}  ", CHANGE_STYLE.get(kind, "dim")),
         (f"{alert.severity:<13}", SEVERITY_STYLE[alert.severity]),
-        f"  {plain(alert.title)}  ",
-        (_below(alert), "dim"),
+        f"  {plain(alert.title)}",
     )
+    below = Text(_below(alert), "dim")
+    between = "  " if line.cell_len + 2 + below.cell_len <= width else "\n    "
+    return Text.assemble(line, between, below)
 
 
 def moment(when: datetime | None) -> str:
@@ -139,7 +141,9 @@ def _below(alert: Alert) -> str:
 def _about(alert: Alert) -> str:
     """Where it happened and to whom, or the nearest thing that is known."""
     named = [next(iter(alert.values_of(kind)), "") for kind in _ABOUT]
-    return ", ".join(plain(value) for value in [value for value in named if value][:_MOST_ABOUT])
+    once = {value.casefold(): value for value in reversed(named) if value}  # a mail address is often the user, too
+    told = [value for value in named if once.get(value.casefold()) is value]
+    return ", ".join(map(plain, told[:_MOST_ABOUT]))
 
 
 def _techniques(alert: Alert) -> str:
