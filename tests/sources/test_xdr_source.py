@@ -326,6 +326,7 @@ async def test_an_answer_that_is_not_a_page_is_a_bad_response(body: bytes) -> No
         ({}, {"authorization": "Bearer a-token"}),
         ({"preset": "trellix"}, {"x-fireeye-api-key": "a-token"}),
         ({"auth_header": "X-Auth-Token", "auth_scheme": ""}, {"x-auth-token": "a-token"}),
+        ({"auth_header": "X-Auth-Token", "auth_scheme": "none"}, {"x-auth-token": "a-token"}),
         ({"auth_header": "x-trellix-api-token"}, {"x-trellix-api-token": "Bearer a-token"}),
         ({"api_key": SecretStr("k")}, {"authorization": "Bearer a-token", "x-api-key": "k"}),
     ],

@@ -34,7 +34,7 @@ class XdrOptions(BaseModel):
     )
     auth_header: str | None = Field(None, description="Header that carries the token, instead of the preset's.")
     auth_scheme: str | None = Field(
-        None, description="Word before the token in that header, instead of the preset's; empty for none."
+        None, description="Word before the token in that header, instead of the preset's; `none` for no word."
     )
     api_key: SecretStr | None = Field(
         None, description="Key sent as `x-api-key` beside the token, where a tenant asks for both."
@@ -106,4 +106,6 @@ class XdrOptions(BaseModel):
 
     def _header_and_scheme(self) -> tuple[str, str]:
         header, scheme = _PRESETS[self.preset]
-        return self.auth_header or header, scheme if self.auth_scheme is None else self.auth_scheme
+        if self.auth_scheme is not None:
+            scheme = "" if self.auth_scheme.strip().lower() == "none" else self.auth_scheme
+        return self.auth_header or header, scheme
