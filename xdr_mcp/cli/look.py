@@ -108,7 +108,8 @@ async def _list(setup: Setup, query: Query, limit: int, *, as_json: bool) -> Non
             for alert in found:
                 say_json(alert)
         elif sys.stdout.isatty():
-            console().print(alert_table(found))
+            if found:
+                console().print(alert_table(found))
             total = await store.count(query)
             say(f"{len(found)} of {total} alerts" + ("; --limit shows more" if len(found) < total else ""))
         else:

@@ -14,7 +14,7 @@ from xdr_mcp import demo as demonstration
 from xdr_mcp.cli.look import print_change
 from xdr_mcp.cli.options import common, settled
 from xdr_mcp.cli.signals import run_service, run_task
-from xdr_mcp.cli.terminal import poll_progress, say
+from xdr_mcp.cli.terminal import poll_progress, program, say
 from xdr_mcp.errors import SettingsError
 from xdr_mcp.settings import LOOPBACK, PRIMARY, parse_duration
 
@@ -132,8 +132,8 @@ A simulated XDR with {demo.alerts} alerts, the poller and an MCP server run in t
   MCP server    {demo.url}
   Claude Code   claude mcp add --transport http xdr-demo {demo.url}
   Inspector     npx @modelcontextprotocol/inspector --cli {demo.url} --transport http --method tools/list
-  Terminal      xdr-mcp alerts --data-dir {demo.data} 'severity>=high'
-                xdr-mcp status --data-dir {demo.data}
+  Terminal      {program()} alerts --data-dir {demo.data} 'severity>=high'
+                {program()} status --data-dir {demo.data}
   Archive       {demo.data / "alerts"}
   XDR           {demo.vendor}
 
@@ -205,6 +205,6 @@ def simulate(history: str, *, debug: bool, **wanted: Any) -> None:
 async def _simulate(simulated: demonstration.Simulated) -> None:
     async with demonstration.simulating(simulated) as url:
         say(f"Simulated XDR on {url}")
-        say(f"  xdr-mcp poll --base-url {url} --auth-token {simulated.token}")
+        say(f"  {program()} poll --base-url {url} --auth-token {simulated.token}")
         sys.stdout.flush()
         await anyio.sleep_forever()

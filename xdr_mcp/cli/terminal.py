@@ -6,10 +6,12 @@ Titles and names are written by attackers. Every one goes through ``plain``, and
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -48,6 +50,12 @@ def console(*, stderr: bool = False) -> Console:
     """A console on the stream as it is now: nothing that is printed is taken for markup, and only a terminal wraps lines."""
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=not stream.isatty())
+
+
+def program() -> str:
+    """What to type to run this program: its name where the shell finds it, otherwise where it lies."""
+    beside = Path(sys.executable).with_name("xdr-mcp")
+    return "xdr-mcp" if shutil.which("xdr-mcp") or not beside.exists() else str(beside)
 
 
 def say(text: str = "") -> None:
