@@ -273,6 +273,10 @@ class Store(Protocol):
         """Record that ``window`` was read whole. Raises LeaseLost."""
         ...
 
+    async def uncover(self, source: str, since: datetime, lease: Lease) -> None:
+        """Forget that anything after ``since`` was read: a clock that ran ahead had it called covered. Raises LeaseLost."""
+        ...
+
     async def report(self, source: str, health: Health, lease: Lease | None) -> None:
         """Keep how polling goes, for every process to see. With a lease, raises LeaseLost."""
         ...

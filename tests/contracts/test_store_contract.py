@@ -554,6 +554,8 @@ async def test_a_lease_that_ran_out_goes_to_another_and_the_first_is_fenced(stor
     with pytest.raises(LeaseLost):
         await store.cover("model", window, old)
     with pytest.raises(LeaseLost):
+        await store.uncover("model", START, old)
+    with pytest.raises(LeaseLost):
         await store.report("model", Health(state="ok"), old)
     assert await store.last_seq() == 0
     assert await store.count(EVERYTHING) == 0
@@ -650,6 +652,17 @@ def test_coverage_is_exactly_what_was_read(opener: Opener, spans: list[tuple[int
         moment = START + half * SECOND / 2
         read = any(start * 2 <= half <= (start + length) * 2 for start, length in spans)
         assert any(part.start <= moment <= part.end for part in coverage) == read
+
+
+async def test_what_was_covered_can_be_forgotten_from_a_moment_on(store: Store) -> None:
+    lease = await lease_of(store)
+    for start, end in ((0, 10), (20, 30), (40, 50)):
+        await store.cover("model", window(start, end), lease)
+        await store.cover("other", window(start, end), lease)
+    await store.uncover("model", START + 25 * SECOND, lease)
+    model, other = await store.states()
+    assert model.coverage == (window(0, 10), window(20, 25))
+    assert len(other.coverage) == 3
 
 
 async def test_a_time_zone_makes_no_difference_to_coverage(store: Store) -> None:

@@ -70,6 +70,13 @@ def cover(connection: apsw.Connection, source: int, window: Window) -> None:
     connection.execute("INSERT INTO coverage (source, start, finish) VALUES (?, ?, ?)", (source, start, finish))
 
 
+def uncover(connection: apsw.Connection, source: int, since: datetime) -> None:
+    """Cut off what lies after ``since``."""
+    end = microseconds(since)
+    connection.execute("DELETE FROM coverage WHERE source = ? AND start > ?", (source, end))
+    connection.execute("UPDATE coverage SET finish = ? WHERE source = ? AND finish > ?", (end, source, end))
+
+
 def states(connection: apsw.Connection, now: datetime) -> tuple[SourceState, ...]:
     """What is known about every source ever seen, by name."""
     rows: list[tuple[Any, ...]] = connection.execute(

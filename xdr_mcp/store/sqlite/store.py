@@ -23,7 +23,7 @@ from xdr_mcp.store.sqlite.where import Where, compile_where
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import timedelta
+    from datetime import datetime, timedelta
     from pathlib import Path
 
     from xdr_mcp.alert import Change
@@ -78,6 +78,15 @@ class SqliteStore:
         def work(connection: apsw.Connection) -> None:
             sources.fence(connection, lease)
             sources.cover(connection, sources.source_id(connection, source, lease.name), window)
+
+        await self._database.write(work)
+
+    async def uncover(self, source: str, since: datetime, lease: Lease) -> None:
+        """See ``Store.uncover``."""
+
+        def work(connection: apsw.Connection) -> None:
+            sources.fence(connection, lease)
+            sources.uncover(connection, sources.source_id(connection, source, lease.name), since)
 
         await self._database.write(work)
 
