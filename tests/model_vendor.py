@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from xdr_mcp.alert import Alert, Status
-from xdr_mcp.errors import WindowTooLarge
+from xdr_mcp.errors import BadResponse, WindowTooLarge
 from xdr_mcp.interfaces import Limits, Page, Record, Window
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -37,14 +37,20 @@ def record(vendor_id: str, updated: datetime, *, source: str = "model", **fields
 class ModelVendor:
     """A source whose alerts the test edits while it is being read. ``before_page`` runs before every page."""
 
-    def __init__(self, clock: ManualClock, *, name: str = "model", page_size: int = 10) -> None:
+    def __init__(
+        self, clock: ManualClock, *, name: str = "model", page_size: int = 10, per_day: int | None = None
+    ) -> None:
         self.name = name
-        self.limits = Limits(page_size=page_size)
+        self.limits = Limits(page_size=page_size, per_day=per_day)
+        self.ahead = timedelta(0)
+        """Of our clock; known to us once the vendor has answered."""
         self.idle_reason = ""
         self.clock = clock
         self.records: dict[str, Record] = {}
         self.windows: list[Window] = []
         self.most_per_window: int | None = None
+        self.fail_at: datetime | None = None
+        """A window that holds this moment cannot be read."""
         self.before_page: Callable[[], None] = lambda: None
 
     def put(self, vendor_id: str, updated: datetime | None = None, **fields: object) -> None:
@@ -53,6 +59,8 @@ class ModelVendor:
 
     async def pages(self, window: Window, *, live: bool) -> AsyncGenerator[Page, None]:
         self.windows.append(window)
+        if self.fail_at is not None and window.start <= self.fail_at <= window.end:
+            raise BadResponse("the vendor stumbles over this window")
         inside = [
             record
             for record in self.records.values()
@@ -69,4 +77,4 @@ class ModelVendor:
         return "a vendor in memory"
 
     def vendor_now(self) -> datetime:
-        return self.clock.now
+        return self.clock.now + (self.ahead if self.windows else timedelta(0))

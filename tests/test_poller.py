@@ -11,7 +11,7 @@ import pytest
 from model_vendor import START, ManualClock, ModelVendor
 
 from xdr_mcp.errors import BadResponse, SourceError, Unavailable
-from xdr_mcp.interfaces import SourceState, Store, Window
+from xdr_mcp.interfaces import Limits, SourceState, Store, Window
 from xdr_mcp.lease import TTL
 from xdr_mcp.poller import LeaseHeld, Pace, Piece, Poller, due
 from xdr_mcp.query import Query
@@ -267,6 +267,154 @@ async def test_alerts_that_move_while_they_are_being_read_are_not_lost(tmp_path:
         assert len(await h.ids()) == 30
 
 
+async def test_more_alerts_at_one_instant_than_can_be_paged_keep_nothing_else_waiting(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        for number in range(11):
+            h.vendor.put(f"crowd {number}", START - HOUR)
+        h.vendor.put("older", START - 2 * HOUR)
+        h.vendor.most_per_window = 10
+        with pytest.raises(BadResponse, match="page through"):
+            await h.poller.once()
+        state = await h.state()
+        assert await h.ids() == {"older"}
+        assert [gap.length <= timedelta(milliseconds=2) for gap in state.gaps] == [True]
+        assert state.health.state == "failing"
+
+
+async def test_a_gap_that_cannot_be_read_does_not_slow_down_what_is_new(tmp_path: Path) -> None:
+    async with house(tmp_path, pace=Pace(interval=timedelta(milliseconds=10))) as h:
+        await h.poller.once()
+        h.clock.advance(hours=60)
+        wanted = h.clock.now - timedelta(hours=40)
+        h.vendor.fail_at = wanted
+        polls = itertools.count()
+        ten_polls = anyio.Event()
+
+        def count() -> None:
+            h.clock.advance(minutes=1)
+            if next(polls) == 10:
+                ten_polls.set()
+
+        h.vendor.before_page = count
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(h.poller.run)
+                await ten_polls.wait()
+                group.cancel_scope.cancel()
+        touching = [window for window in h.vendor.windows if window.start <= wanted <= window.end]
+        assert 1 <= len(touching) <= 4
+        state = await h.state()
+        assert state.gaps
+        assert state.coverage[-1].end >= START + timedelta(hours=60)
+
+
+async def test_a_rescan_that_is_cut_off_goes_on_where_it_was(tmp_path: Path) -> None:
+    async with house(tmp_path, pace=Pace(longest_window=6 * HOUR)) as h:
+        await h.poller.once()
+        h.vendor.put("very late", START - 20 * HOUR)
+        h.clock.advance(minutes=61)
+        pages = itertools.count(1)
+
+        def fail_every_third_page() -> None:
+            if next(pages) % 3 == 0:
+                raise Unavailable("down for a moment")
+
+        h.vendor.before_page = fail_every_third_page
+        for _ in range(4):
+            with suppress(Unavailable):
+                await h.poller.once()
+                break
+        assert await h.ids() == {"very late"}
+
+
+async def test_a_small_daily_budget_stretches_the_interval(tmp_path: Path) -> None:
+    async with house(tmp_path, pace=Pace(interval=timedelta(seconds=30))) as h:
+        h.vendor.limits = Limits(page_size=10, per_day=2000)
+        await h.poller.once()
+        h.clock.advance(minutes=1)
+        await h.poller.once()
+        health = (await h.state()).health
+        assert health.next_attempt is not None
+        assert timedelta(seconds=50) < health.next_attempt - h.clock.now < timedelta(seconds=60)
+
+
+async def test_a_small_daily_budget_makes_rescans_rarer_as_they_cost(tmp_path: Path) -> None:
+    async with house(tmp_path, pace=Pace(longest_window=48 * HOUR)) as h:
+        h.vendor.limits = Limits(page_size=10, per_day=2000)
+        for number in range(-150, 200):
+            h.vendor.put(str(number), START - number * 5 * MINUTE)
+        for _ in range(24):
+            await h.poller.once()
+            h.clock.advance(minutes=31)
+        rescans = [window for window in h.vendor.windows if window.length >= 20 * HOUR]
+        assert 3 <= len(rescans) <= 6  # the first poll among them; without a budget there would be 13
+
+
+# ------------------------------------------------------------------------------------------------ clocks
+
+
+async def test_a_first_poll_with_a_clock_far_ahead_still_reads_back_the_initial_look_back(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        h.vendor.put("a", START - HOUR)
+        h.clock.advance(days=30)
+        h.vendor.ahead = -timedelta(days=30)
+        await h.poller.once()
+        await h.poller.once()
+        assert await h.ids() == {"a"}
+        coverage = (await h.state()).coverage
+        assert coverage[-1].end <= START
+        assert coverage[0].start == START - timedelta(hours=24)
+
+
+async def test_coverage_that_a_wrong_clock_put_into_the_future_is_forgotten_and_read_again(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        h.clock.advance(hours=2)
+        await h.poller.once()
+        assert (await h.state()).coverage[-1].end == START + 2 * HOUR
+        h.clock.now = START + 90 * MINUTE
+        h.vendor.put("while nobody looked", START + HOUR)
+        await h.new_poller().once()
+        assert await h.ids() == {"while nobody looked"}
+        assert (await h.state()).coverage[-1].end == START + 90 * MINUTE
+
+
+async def test_one_wrong_date_of_the_vendor_costs_no_coverage(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        await h.poller.once()
+        before = (await h.state()).coverage
+        h.vendor.ahead = -HOUR
+        await h.poller.once()
+        assert (await h.state()).coverage == before
+
+
+async def test_a_rescan_remembered_in_the_future_does_not_keep_rescans_from_happening(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        h.clock.advance(days=30)
+        await h.poller.once()
+        h.clock.now = START
+        await h.poller.once()
+        h.vendor.put("very late", START - 3 * HOUR)
+        h.clock.advance(minutes=61)
+        await h.poller.once()
+        assert "very late" in await h.ids()
+
+
+async def test_nothing_is_called_covered_while_our_clock_runs_ahead_that_is_still_to_come(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        await h.poller.once()
+        h.vendor.ahead = -2 * HOUR
+        h.clock.advance(hours=2, minutes=1)
+        await h.poller.once()
+        assert (await h.state()).coverage[-1].end <= START + MINUTE
+
+
+async def test_what_the_vendor_may_still_be_indexing_is_not_called_covered(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        h.vendor.limits = Limits(page_size=10, hold_back=timedelta(minutes=3))
+        await h.poller.once()
+        assert (await h.state()).coverage[-1].end == START - 3 * MINUTE
+
+
 # ------------------------------------------------------------------------------------------------ one poller a store
 
 
@@ -302,6 +450,26 @@ async def test_a_source_that_makes_no_calls_says_so_and_is_never_read(tmp_path: 
         assert report.pages == 0
         assert h.vendor.windows == []
         assert (await h.state()).health.state == "development"
+
+
+async def test_a_failure_that_nobody_foresaw_is_told_and_polling_goes_on(tmp_path: Path) -> None:
+    async with house(tmp_path, pace=Pace(interval=timedelta(milliseconds=10))) as h:
+        told = anyio.Event()
+        failures = iter([ZeroDivisionError("a defect")])
+
+        def fail_once() -> None:
+            error = next(failures, None)
+            if error is not None:
+                raise error
+            told.set()
+
+        h.vendor.before_page = fail_once
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(h.poller.run)
+                await told.wait()
+                group.cancel_scope.cancel()
+        assert (await h.state()).health.last_error == "a defect"
 
 
 async def test_the_service_goes_on_after_a_failure(tmp_path: Path) -> None:

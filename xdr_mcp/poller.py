@@ -31,6 +31,12 @@ LAG_MARGIN = 1.5
 """The look-back exceeds the measured 99.9th percentile of arrival lag by this factor."""
 DATE_RESOLUTION = timedelta(seconds=1)
 """An HTTP Date has whole seconds, so the vendor's clock is known only this well."""
+MOST_POLLS_BETWEEN_GAPS = 512
+"""A gap that cannot be read is left alone for 2, 4, 8 … polls, so that it does not keep what is new waiting."""
+LONGEST_STRETCH = timedelta(minutes=5)
+"""A small daily budget stretches the interval, but no further than this."""
+LIVE_SHARE, RESCAN_SHARE = 0.8, 0.1
+"""Parts of a daily budget; what remains is for gaps, retries and the operator's own calls."""
 
 
 class Pace(Struct, frozen=True, kw_only=True):
@@ -125,6 +131,16 @@ class Poller:
         self._health = Health()
         self._longest = self._longest_allowed
         """Longest piece read at once: halved when one fails, so that a vendor that fails often is read all the same."""
+        self._unscanned: Piece | None = None
+        """What is left of a rescan that was cut off."""
+        self._gap_failures = 0
+        self._gaps_rest = 0
+        """Polls for which gaps are left alone."""
+        self._crowds: list[BadResponse] = []
+        self._live_pages = 1
+        self._rescan_pages = 1
+        self._troubles = 0
+        """Turns in a row that ended by a failure of the store, or by one that nobody foresaw."""
         self._wait = pace.interval.total_seconds()
 
     @property
@@ -135,18 +151,17 @@ class Poller:
         """Poll for ever. Nothing but cancellation ends it: every failure is told, counted and retried."""
         if self._source.idle_reason:
             return await self._idle()
-        failures = 0
         while True:
             try:
                 await self._take_turn()
-                failures = 0
+                self._troubles = 0
             except StoreError as error:
-                failures += 1
+                self._troubles += 1
                 log.error("%s: %s", self._source.name, error)  # noqa: TRY400 (the message says all; no traceback)
             except Exception:
-                failures += 1
+                self._troubles += 1
                 log.exception("%s: polling failed unexpectedly; it goes on", self._source.name)
-            await anyio.sleep(_backoff(timedelta(seconds=1), failures) if failures else FOLLOW_EVERY)
+            await anyio.sleep(_backoff(timedelta(seconds=1), self._troubles) if self._troubles else FOLLOW_EVERY)
 
     async def once(self) -> PollReport:
         """Read everything that is due now, then return.
@@ -162,6 +177,7 @@ class Poller:
         lease = await self._store.acquire(self._lease_name, self._holder, TTL)
         if lease is None:
             raise LeaseHeld(f"another process polls {self._source.name} into this store already; see `xdr-mcp status`")
+        self._gaps_rest = 0
         return await run_while_held(self._store, lease, lambda: self._attempt(lease))
 
     async def _idle(self) -> None:
@@ -188,9 +204,15 @@ class Poller:
         while True:
             try:
                 await self._attempt(lease)
+                self._troubles = 0
             except SourceError as error:
                 failures = self._health.failures
                 log.warning("%s: %s (failure %d; next in %.0fs)", self._source.name, error, failures, self._wait)
+            except StoreError:
+                raise
+            except Exception as error:
+                log.exception("%s: polling failed unexpectedly; it goes on", self._source.name)
+                await self._tell_failure(error, lease)
             await anyio.sleep(self._wait)
 
     async def _attempt(self, lease: Lease) -> PollReport:
@@ -204,16 +226,24 @@ class Poller:
             raise
         finally:
             log.log(logging.INFO if report.created or report.updated else logging.DEBUG, "%s", report)
-        self._wait = self._pace.interval.total_seconds()
+        self._wait = self._affordable(
+            self._live_pages, LIVE_SHARE, self._pace.interval, LONGEST_STRETCH
+        ).total_seconds()
         await self._tell(lease, state="ok", last_success=self._clock(), failures=0)
         return report
 
-    async def _tell_failure(self, error: SourceError, lease: Lease) -> None:
+    async def _tell_failure(self, error: Exception, lease: Lease) -> None:
         failures = self._health.failures + 1
         self._wait = _backoff(self._pace.interval, failures - 1)
         if isinstance(error, Unavailable) and error.retry_after is not None:
             self._wait = max(self._wait, min(error.retry_after, SLOWEST_BACKOFF.total_seconds()))
-        await self._tell(lease, state="failing", last_error=str(error), last_error_at=self._clock(), failures=failures)
+        await self._tell(
+            lease,
+            state="failing",
+            last_error=str(error) or type(error).__name__,
+            last_error_at=self._clock(),
+            failures=failures,
+        )
 
     async def _tell(self, lease: Lease, **news: object) -> None:
         skew = (self._source.vendor_now() - self._clock()).total_seconds()
@@ -222,14 +252,67 @@ class Poller:
         await self._store.report(self._source.name, self._health, lease)
 
     async def _read_due(self, lease: Lease, report: PollReport) -> None:
+        """What is new first, then the gaps, then again what was read already, where a rescan is due."""
         state = await self._state()
+        coverage = await self._plausible(state.coverage, lease)
         now = self._now()
-        rescan = await self._rescan_due(now)
-        look_back = self._pace.rescan_span if rescan else self._look_back(state)
-        for hole in due(state.coverage, await self._origin(now), now, look_back):
-            await self._read_hole(hole, lease, report)
-        if rescan:
-            await self._store.memory(self._source.name).remember("rescanned", now.isoformat())
+        origin = await self._origin(now)
+        live, *gaps = due(coverage, origin, now, self._look_back(state))
+        self._crowds = []
+        await self._read_hole(live, lease, report)
+        self._live_pages = (
+            report.pages if coverage else 1
+        )  # the first poll reads history, and tells nothing of the next
+        await self._read_gaps(gaps, lease, report)
+        await self._read_again(origin, now, lease, report)
+        if self._crowds:
+            raise self._crowds[0]
+
+    async def _plausible(self, coverage: tuple[Window, ...], lease: Lease) -> tuple[Window, ...]:
+        """What was read whole, without its last stretch where it ends in a time to come.
+
+        Then a clock ran ahead when it was recorded, and as much as a look-back may be is forgotten, and read again.
+        """
+        latest = max(self._source.vendor_now(), self._clock())
+        if not coverage or coverage[-1].end <= latest + DATE_RESOLUTION:
+            return coverage
+        since = latest - self._pace.longest_look_back
+        log.warning("%s: a clock ran ahead; what changed since %s is read again", self._source.name, since.isoformat())
+        await self._store.uncover(self._source.name, since, lease)
+        return (await self._state()).coverage
+
+    async def _read_gaps(self, gaps: list[Piece], lease: Lease, report: PollReport) -> None:
+        """Read what is known to be missing, unless that failed lately."""
+        if not gaps or self._gaps_rest:
+            self._gaps_rest = max(0, self._gaps_rest - 1)
+            return
+        windows, crowds = report.windows, len(self._crowds)
+        try:
+            for gap in gaps:
+                await self._read_hole(gap, lease, report)
+        except SourceError:
+            self._let_gaps_rest(progress=report.windows > windows)
+            raise
+        if len(self._crowds) > crowds:
+            self._let_gaps_rest(progress=False)
+        else:
+            self._gap_failures = 0
+
+    def _let_gaps_rest(self, *, progress: bool) -> None:
+        self._gap_failures = 1 if progress else self._gap_failures + 1
+        self._gaps_rest = min(1 << min(self._gap_failures, 16), MOST_POLLS_BETWEEN_GAPS)
+
+    async def _read_again(self, origin: datetime, now: datetime, lease: Lease, report: PollReport) -> None:
+        """The rescan: from where it was cut off, if it was, so that it ends however often the vendor fails."""
+        if self._unscanned is None:
+            if not await self._rescan_due(now):
+                return
+            self._unscanned = Piece(Window(max(origin, now - self._pace.rescan_span), now), live=True)
+        pages = report.pages
+        while self._unscanned is not None:
+            self._unscanned = await self._read_newest(self._unscanned, lease, report)
+        self._rescan_pages = report.pages - pages
+        await self._store.memory(self._source.name).remember("rescanned", now.isoformat())
 
     async def _state(self) -> SourceState:
         name = self._source.name
@@ -244,11 +327,11 @@ class Poller:
         return min(max(measured, self._pace.shortest_look_back), self._pace.longest_look_back)
 
     async def _origin(self, now: datetime) -> datetime:
-        """Where history begins for this store: fixed by the first poll."""
+        """Where history begins for this store: fixed by the first poll, unless its clock ran ahead."""
         memory = self._store.memory(self._source.name)
         remembered = await memory.recall("origin")
-        if remembered is not None:
-            return datetime.fromisoformat(remembered)
+        if remembered is not None and (origin := datetime.fromisoformat(remembered)) < now:
+            return origin
         origin = now - self._pace.initial_lookback
         await memory.remember("origin", origin.isoformat())
         return origin
@@ -259,23 +342,34 @@ class Poller:
         if remembered is None:  # the first poll reads back far enough by itself
             await memory.remember("rescanned", now.isoformat())
             return False
-        return now - datetime.fromisoformat(remembered) >= self._pace.rescan_every
+        every = self._affordable(self._rescan_pages, RESCAN_SHARE, self._pace.rescan_every, self._pace.rescan_span)
+        return not timedelta(0) <= now - datetime.fromisoformat(remembered) < every
+
+    def _affordable(self, requests: int, share: float, every: timedelta, longest: timedelta) -> timedelta:
+        """``every``, or as much longer, up to ``longest``, as makes ``requests`` each time last the vendor's day."""
+        per_day = self._source.limits.per_day
+        if per_day is None:
+            return every
+        return max(every, min(timedelta(days=1) * (requests / (per_day * share)), longest))
 
     async def _read_hole(self, hole: Piece, lease: Lease, report: PollReport) -> None:
-        """Read a hole in pieces, newest first, each recorded as covered once it is read."""
-        end, live = hole.window.end, hole.live
-        while end > hole.window.start or live:
-            start = max(hole.window.start, end - self._longest)
-            pages = report.pages
-            try:
-                await self._read(Piece(Window(start, end), live), lease, report)
-            except SourceError:
-                if report.pages > pages:  # it was cut off in the middle: a shorter piece has a better chance
-                    self._longest = max(self._longest / 2, SHORTEST_PIECE)
-                raise
-            if end - start >= self._longest:
-                self._longest = min(self._longest * 1.25, self._longest_allowed)
-            end, live = start, False
+        rest: Piece | None = hole
+        while rest is not None:
+            rest = await self._read_newest(rest, lease, report)
+
+    async def _read_newest(self, hole: Piece, lease: Lease, report: PollReport) -> Piece | None:
+        """Read the newest piece of a hole, record it as covered, and return what is left of the hole."""
+        window = hole.window
+        start, pages = max(window.start, window.end - self._longest), report.pages
+        try:
+            await self._read(Piece(Window(start, window.end), hole.live), lease, report)
+        except SourceError:
+            if report.pages > pages:  # it was cut off in the middle: a shorter piece has a better chance
+                self._longest = max(self._longest / 2, SHORTEST_PIECE)
+            raise
+        if window.end - start >= self._longest:
+            self._longest = min(self._longest * 1.25, self._longest_allowed)
+        return Piece(Window(window.start, start), live=False) if start > window.start else None
 
     @property
     def _longest_allowed(self) -> timedelta:
@@ -289,8 +383,11 @@ class Poller:
                 async for page in pages:
                     await self._save(page, lease, report)
         except WindowTooLarge as error:
-            for half in _halves(piece, error):
-                await self._read(half, lease, report)
+            if piece.window.length <= SHORTEST_WINDOW:
+                self._crowds.append(_crowd(piece.window, error))
+            else:
+                for half in _halves(piece):
+                    await self._read(half, lease, report)
             return
         report.windows += 1
         covered = self._certain(piece, started)
@@ -311,16 +408,19 @@ class Poller:
         return Window(piece.window.start, end) if end >= piece.window.start else None
 
 
-def _halves(piece: Piece, error: WindowTooLarge) -> tuple[Piece, Piece]:
+def _halves(piece: Piece) -> tuple[Piece, Piece]:
     """The newer half, then the older."""
     window = piece.window
-    if window.length <= SHORTEST_WINDOW:
-        raise BadResponse(
-            f"the vendor holds more alerts updated between {window.start.isoformat()} and {window.end.isoformat()} "
-            f"than its API can page through: {error}"
-        )
     middle = window.start + window.length / 2
     return Piece(Window(middle, window.end), piece.live), Piece(Window(window.start, middle), live=False)
+
+
+def _crowd(window: Window, error: WindowTooLarge) -> BadResponse:
+    """Told at the end, when all else was read: the crowd stays a gap, and nothing that lies before it waits for it."""
+    return BadResponse(
+        f"the vendor holds more alerts updated between {window.start.isoformat()} and {window.end.isoformat()} "
+        f"than its API can page through: {error}"
+    )
 
 
 def _backoff(first: timedelta, failures: int) -> float:
