@@ -292,7 +292,10 @@ class Store(Protocol):
         ...
 
     async def find(self, query: Query, limit: int, after: Position | None = None) -> Found:
-        """Alerts that match, newest created first. Agrees with ``query.matches`` on every alert."""
+        """Alerts that match, newest created first. Agrees with ``query.matches`` on every alert.
+
+        At most ``limit``, and fewer where they are large: ``next`` says whether there are more.
+        """
         ...
 
     async def count(self, query: Query) -> int:
@@ -306,7 +309,10 @@ class Store(Protocol):
     # -- the followers' side
 
     async def changes(self, after: int, limit: int) -> tuple[Change, ...]:
-        """Changes with ``seq > after``, ascending, none skipped. A change of a lower seq never appears later."""
+        """Changes with ``seq > after``, ascending, none skipped. A change of a lower seq never appears later.
+
+        At most ``limit``, and fewer where they are large: only an empty answer says that there are no more.
+        """
         ...
 
     async def last_seq(self) -> int:

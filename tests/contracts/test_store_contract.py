@@ -738,6 +738,33 @@ async def test_a_source_has_a_memory_of_its_own(store: Store) -> None:
 # ------------------------------------------------------------------------------------------------ followers
 
 
+async def test_large_changes_come_a_few_at_a_time_and_none_is_skipped(store: Store) -> None:
+    large = [
+        Record(record(str(number), START + number * SECOND).alert, b'{"x":"%b"}' % (b"x" * 3_000_000))
+        for number in range(8)
+    ]
+    await save(store, *large)
+    seen: list[int] = []
+    while part := await store.changes(seen[-1] if seen else 0, 100):
+        assert sum(len(change.raw) for change in part) < 12_000_000
+        seen += [change.seq for change in part]
+    assert seen == list(range(1, 9))
+
+
+async def test_a_listing_of_large_alerts_comes_a_few_at_a_time_and_is_whole(store: Store) -> None:
+    await save(store, *(record(str(number), START, description="x" * 3_000_000) for number in range(8)))
+    ids: list[str] = []
+    position: Position | None = None
+    while True:
+        found = await store.find(EVERYTHING, 100, position)
+        assert 1 <= len(found.alerts) <= 4
+        ids += [alert.vendor_id for alert in found.alerts]
+        if found.next is None:
+            break
+        position = found.next
+    assert sorted(ids) == [str(number) for number in range(8)]
+
+
 async def test_changes_come_in_the_order_of_saving_and_none_is_skipped(store: Store) -> None:
     assert await store.last_seq() == 0
     for number in range(0, 30, 3):

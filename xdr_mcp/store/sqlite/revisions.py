@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,7 +13,7 @@ from xdr_mcp.interfaces import Found, Position
 from xdr_mcp.store.sqlite.keys import LARGEST, moment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import apsw
 
@@ -22,6 +23,9 @@ _CHANGES = (
     "SELECT c.seq, c.kind, c.revision, c.body, b.body, c.raw, c.fetched, c.saved"
     " FROM changes AS c LEFT JOIN changes AS b ON b.seq = c.before_seq"
 )
+
+MOST_BYTES = 8 * 1024 * 1024
+"""What one reading takes into memory, more or less: it ends early rather than hold hundreds of hostile records at once."""
 
 body_of = msgspec.json.Encoder().encode
 """An alert as it is kept."""
@@ -42,7 +46,7 @@ def newest_seq(connection: apsw.Connection) -> int:
 def changes_after(connection: apsw.Connection, after: int, limit: int) -> tuple[Change, ...]:
     """Changes with a larger seq, ascending."""
     rows = connection.execute(f"{_CHANGES} WHERE c.seq > ? ORDER BY c.seq LIMIT ?", (min(after, LARGEST), limit))
-    return tuple(_change(row) for row in rows)
+    return tuple(_change(row) for row in _bounded(rows))
 
 
 def newest_change(connection: apsw.Connection, uid: bytes) -> Change | None:
@@ -57,15 +61,16 @@ def newest_heads(connection: apsw.Connection, where: Where, limit: int, after: P
     largest = where.largest_key if after is None else min(where.largest_key, max(after.key, 0) - 1)
     tables, conditions, parameters = _led(where, largest)
     order = "postings.rowid" if where.match else "a.key"
-    rows: list[tuple[Any, ...]] = connection.execute(
+    rows = connection.execute(
         f"SELECT a.key, c.body FROM {tables} CROSS JOIN changes AS c ON c.seq = a.seq WHERE {conditions}"  # noqa: S608 (our own words; values are bound)
         f" ORDER BY {order} DESC LIMIT ?",
         (*parameters, limit + 1),
-    ).fetchall()
-    alerts = tuple(alert_of(body) for _, body in rows[:limit])
-    if not alerts or len(rows) <= limit:
+    )
+    page = [(key, alert_of(body)) for key, body in islice(_bounded(rows), limit)]
+    alerts = tuple(alert for _, alert in page)
+    if not page or next(rows, None) is None:
         return Found(alerts, None)
-    return Found(alerts, Position(alerts[-1].created, rows[limit - 1][0]))
+    return Found(alerts, Position(alerts[-1].created, page[-1][0]))
 
 
 def count_heads(connection: apsw.Connection, where: Where) -> int:
@@ -85,6 +90,16 @@ def _led(where: Where, largest: int) -> tuple[str, str, tuple[int | float | str,
         return "alerts AS a", " AND ".join(("a.key BETWEEN ? AND ?", *where.conditions)), keys
     conditions = " AND ".join(("postings MATCH ?", "postings.rowid BETWEEN ? AND ?", *where.conditions))
     return "postings CROSS JOIN alerts AS a ON a.key = postings.rowid", conditions, (where.match, *keys)
+
+
+def _bounded(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """The rows until they have grown too large, the first one in any case."""
+    size = 0
+    for row in rows:
+        yield row
+        size += sum(len(value) for value in row if isinstance(value, bytes))
+        if size >= MOST_BYTES:
+            return
 
 
 def _change(row: Sequence[Any]) -> Change:
