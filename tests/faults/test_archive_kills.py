@@ -21,15 +21,16 @@ import anyio
 import archiving_process
 import msgspec
 import pytest
-from archiving_process import FLAT_LIMIT, deliver
+from archiving_process import archive_of, deliver
 from disk_edge import DiskEdge, Unsynced, lose_power
 from model_vendor import START, record
+from power_loss import a_power_loss_disk
 from truth import check_archive, every_change
 
 from xdr_mcp.alert import Change
 from xdr_mcp.errors import SinkError
 from xdr_mcp.interfaces import Page
-from xdr_mcp.sinks.archive import WRITING, Archive, file_name
+from xdr_mcp.sinks.archive import WRITING, file_name
 from xdr_mcp.store import open_store
 
 pytestmark = [
@@ -65,12 +66,19 @@ async def nothing_yet(template: Path) -> None:
 async def some_already(template: Path) -> None:
     """Two were delivered; of five more, one was written before a kill, and another lies half-written."""
     await save(template, "a", "b")
-    await deliver(template)
+    await deliver(template, archive_of(template))
     await save(template, "b", "../c", "d", hours=1)
     await save(template, "e", "f", hours=2)
     changes, _ = await changes_of(template)
-    await Archive(template / "alerts", version="1", flat_limit=FLAT_LIMIT).send(changes[2:3])
+    await archive_of(template).send(changes[2:3])
     (template / "alerts" / WRITING / "1-7").write_bytes(b'{"provenance":{"sou')
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_waiting_for_the_store_s_syncs() -> Iterator[None]:
+    """No power is lost here but that of the archive's disk."""
+    with a_power_loss_disk():
+        yield
 
 
 @pytest.fixture(scope="module", params=[nothing_yet, some_already], ids=lambda make: make.__name__)
@@ -82,7 +90,7 @@ def template(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 def killed(template: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A folder for each call, as it is left by a process that was killed ahead of that call."""
+    """A folder for each call, as it is left by a process that was killed ahead of that call, and one after the last."""
     into = tmp_path_factory.mktemp("killed")
     command = [sys.executable, "-W", "error", archiving_process.__file__, str(template), str(into)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -90,7 +98,7 @@ def killed(template: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Pat
     calls = done.stdout.split()
     assert set(calls) >= {"open", "write", "syncfs", "fsync", "rename", "mkdir"}
     assert len(calls) > 20
-    folders = [into / str(number) for number in range(1, len(calls) + 1)]
+    folders = [into / str(number) for number in range(1, len(calls) + 2)]
     assert sorted(folders) == sorted(into.iterdir())
     return folders
 
@@ -120,7 +128,7 @@ def check_that_it_is_true(folder: Path, changes: list[Change], position: int) ->
 
 async def check_after_a_clean_start(folder: Path, changes: list[Change]) -> None:
     """One whole file for each change, nothing else, and a position that says so."""
-    await deliver(folder)
+    await deliver(folder, archive_of(folder))
     check_archive(changes, folder / "alerts")
     assert len(list(archived(folder))) == len(changes)
     assert await changes_of(folder) == (changes, changes[-1].seq)
@@ -187,9 +195,10 @@ async def deliver_while_failing(folder: Path, failing: range, code: int) -> int:
         if calls in failing:
             raise OSError(code, os.strerror(code))
 
+    archive = archive_of(folder)
     for _ in range(len(failing) + 1):
         with suppress(SinkError):
-            await deliver(folder, DiskEdge(folder / "alerts", fail))
+            await deliver(folder, archive, DiskEdge(folder / "alerts", fail))
             return calls
         changes, position = await changes_of(folder)
         check_that_it_is_true(folder, changes, position)
