@@ -203,6 +203,20 @@ async def test_content_that_changes_without_its_time_is_a_new_version_once(store
         assert await save(store, version) == Saved(unchanged=1, last_seq=3)
 
 
+async def test_a_version_from_the_far_future_does_not_hide_what_comes_after_it(
+    store: Store, clock: ManualClock
+) -> None:
+    wrong = record("1", START + 300 * HOUR, title="a wrong clock")
+    await save(store, record("1", START), wrong)
+    assert await save(store, record("1", START + SECOND, title="true")) == Saved(updated=1, last_seq=3)
+    for hours in (0, 290, 20):
+        clock.advance(hours=hours)
+        assert await save(store, wrong) == Saved(unchanged=1, last_seq=3)
+    change = await store.get("model/1")
+    assert change is not None
+    assert change.alert.title == "true"
+
+
 async def test_content_that_flaps_within_a_page_is_told_once_each(store: Store) -> None:
     one, two = record("1", START, title="one"), record("1", START, title="two")
     assert await save(store, one, two, one, two) == Saved(created=1, updated=1, unchanged=2, last_seq=2)
@@ -701,6 +715,15 @@ async def test_reading_back_history_or_an_outage_tells_nothing_of_lag(store: Sto
     await store.save("model", page(record("backfill", START - HOUR * 100)), lease)
     state = await state_of(store)
     assert (state.lag_p50, state.lag_p99, state.lag_p999) == (None, None, None)
+
+
+async def test_content_that_changes_without_its_time_tells_nothing_of_lag(store: Store, clock: ManualClock) -> None:
+    lease = await lease_of(store)
+    await store.cover("model", Window(START - 48 * HOUR, START), lease)
+    await save(store, record("1", START))
+    clock.advance(hours=12)
+    await save(store, record("1", START, title="scored anew"))
+    assert (await state_of(store)).lag_p999 == 0
 
 
 async def test_only_recent_lags_count(store: Store) -> None:

@@ -32,6 +32,9 @@ SAMPLES = 10_000
 CATCHING_UP = 7_200_000_000
 """Microseconds. When what is covered ended longer ago, a new version's age tells of our absence, not of the vendor."""
 
+IMPLAUSIBLE = 86_400_000_000
+"""Microseconds. A version from further in the future is not believed to be the newest: what comes after it replaces it."""
+
 _UNKEEPABLE = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 """A lone surrogate, an integer out of range, a value of another type than the model says."""
 _STATUSES = {status.ocsf_id: status for status in Status}
@@ -81,6 +84,8 @@ class _PageSave:
         self._counts = dict.fromkeys(("created", "updated", "unchanged", "outdated"), 0)
         self._seq: int = newest_seq(connection)
         self._told: set[tuple[bytes, int, bytes]] = set()
+        self._arrived: list[int] = []
+        """When each version was updated that is the first of its alert or moved its updated time on."""
         self._changes: list[tuple[object, ...]] = []
         self._latest: dict[bytes, Version] = {}
         self._heads: dict[bytes, Head] = {}
@@ -123,13 +128,16 @@ class _PageSave:
 
     def _take(self, version: Version) -> None:
         head = self._heads.get(version.uid)
-        if head is None or version.updated > head.updated:
+        if head is None:
+            self._arrived.append(version.updated)
             self._keep(version, head)
         elif self._was_told(version, head):
             self._counts["unchanged"] += 1
-        elif version.updated < head.updated:
+        elif version.updated < head.updated <= self._now + IMPLAUSIBLE:
             self._counts["outdated"] += 1
         else:
+            if version.updated > head.updated:
+                self._arrived.append(version.updated)
             self._keep(version, head)
 
     def _was_told(self, version: Version, head: Head) -> bool:
@@ -245,7 +253,7 @@ class _PageSave:
 
     def _lags(self) -> list[int]:
         """How late each new version came, where that tells of the vendor: not while we catch up with what we missed."""
-        if not self._told:
+        if not self._arrived:
             return []
         covered: list[tuple[Any, ...]] = self._connection.execute(
             "SELECT start, finish FROM coverage WHERE source = ? ORDER BY start", (self._source,)
@@ -254,7 +262,7 @@ class _PageSave:
         live = self._now - end <= CATCHING_UP
         return [
             self._now - updated
-            for _, updated, _ in self._told
+            for updated in self._arrived
             if (live and updated > end) or any(start <= updated <= finish for start, finish in covered)
         ]
 
