@@ -86,6 +86,9 @@ async def test_a_page_of_long_texts_is_cut_to_be_small(era: str, tmp_path: Path)
     for result in results:
         wire = result.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"meta"})
         assert len(_wire(wire["structuredContent"])) + len(wire["content"][0]["text"].encode()) <= 6_000
+    async with a_server(tmp_path / "few", *alerts[:9]) as (server, _), Client(server.mcp, mode=era) as client:
+        few = data_of(await client.call_tool("list_alerts", {}))["alerts"]
+    assert few[0]["about"] == ["host:a-rather-long-host-name.europe.exa…", "user:wilhelmina@europe.example.com"]
     row = data_of(results[0])["alerts"][0]
     assert row["title"] == "A title that goes on and on A title that goes o…"
     assert row["about"] == ["host:a-rather-long-host-name.eu…"]

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from xdr_mcp.alert import Alert, Change, EntityKind
 from xdr_mcp.errors import XdrMcpError
@@ -26,12 +27,23 @@ BLIND = "blind"
 
 _ROW_BYTES = 225
 """What a compact row may cost on average, so that a page of 25 stays below 6,000 bytes."""
-_ABOUT_SHOWN = 2
 _ERROR_SHOWN = 200
 _WINDOWS_SHOWN = 5
 _RAW_SHOWN = 131_072
 _NEIGHBOURS_SEARCHED = 500
 _PRINCIPALS = (EntityKind.HOST, EntityKind.USER, EntityKind.EMAIL, EntityKind.RESOURCE, EntityKind.IP)
+
+
+class _Shape(Struct, frozen=True):
+    """How much of its texts a compact row shows: characters of the title, entities, characters of each."""
+
+    title: int
+    entities: int
+    entity: int
+
+
+_SHAPES = (_Shape(72, 2, 40), _Shape(72, 1, 40), _Shape(48, 1, 32))
+"""The roomiest that keeps a page small is taken, the last one in any case."""
 
 
 class UnknownField(XdrMcpError):
@@ -165,11 +177,14 @@ def rows(alerts: Sequence[Alert], fields: Sequence[str] = ()) -> list[dict[str, 
     Where their texts are long, all rows of the page are cut shorter.
     """
     if not fields:
-        roomy = [_compact(alert, title=72, entity=40) for alert in alerts]
-        if len(msgspec.json.encode(roomy)) <= _ROW_BYTES * len(roomy):
-            return roomy
-        return [_compact(alert, title=48, entity=32, entities=1) for alert in alerts]
-    return [{"id": told["id"]} | {name: told[name] for name in fields if name in told} for told in map(whole, alerts)]
+        allowed = _ROW_BYTES * max(len(alerts), RECENT_ROWS)
+        told: list[dict[str, Any]] = []
+        for shape in _SHAPES:
+            told = [_compact(alert, shape) for alert in alerts]
+            if len(msgspec.json.encode(told)) <= allowed:
+                break
+        return told
+    return [{"id": row["id"]} | {name: row[name] for name in fields if name in row} for row in map(whole, alerts)]
 
 
 def whole(alert: Alert) -> dict[str, Any]:
@@ -178,15 +193,15 @@ def whole(alert: Alert) -> dict[str, Any]:
     return told | {"id": spell(alert.id), "severity": alert.severity.value, "status": alert.status.value}
 
 
-def _compact(alert: Alert, *, title: int, entity: int, entities: int = _ABOUT_SHOWN) -> dict[str, Any]:
+def _compact(alert: Alert, shape: _Shape) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": spell(alert.id),
         "severity": alert.severity.value,
         "status": alert.status.value,
-        "title": _short(alert.title, title),
+        "title": _short(alert.title, shape.title),
         "created": _told_time(alert.created),
     }
-    if about := [_short(f"{each.kind}:{each.value}", entity) for each in _principals(alert)[:entities]]:
+    if about := [_short(f"{each.kind}:{each.value}", shape.entity) for each in _principals(alert)[: shape.entities]]:
         row["about"] = about
     return row
 
