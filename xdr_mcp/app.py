@@ -371,9 +371,13 @@ def _cursor_key(folder: Path) -> bytes:
     if not path.exists():
         temporary.touch(mode=0o600)
         temporary.write_bytes(secrets.token_bytes(32))
-        with suppress(FileExistsError):  # another process was faster: linking takes what is whole, and the first
-            os.link(temporary, path)
-        temporary.unlink()
+        try:
+            os.link(temporary, path)  # takes what is whole, and the first
+        except FileExistsError:  # another process was faster
+            pass
+        except OSError:  # a file system without links
+            temporary.replace(path)
+        temporary.unlink(missing_ok=True)
     return path.read_bytes()
 
 
