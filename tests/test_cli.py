@@ -515,6 +515,20 @@ def test_polling_once_warns_of_a_variable_that_nothing_reads(tmp_path: Path) -> 
     assert "XDR_POLL_INTERVALL is not a setting and does nothing; did you mean XDR_POLL_INTERVAL?" in found.stderr
 
 
+def test_an_address_without_http_is_refused_and_not_ignored() -> None:
+    refused = run("serve", "--port", "9000", **DEVELOPMENT)
+    assert refused.exit_code == 2
+    assert "--http, which is missing" in refused.stderr
+
+
+def test_a_server_that_asks_for_a_token_tells_how_to_send_it_and_not_what_it_is(tmp_path: Path) -> None:
+    secret = {"XDR_HTTP_TOKEN": "a-secret-long-enough"}
+    with running("serve", "--http", "--port", "0", folder=tmp_path, env=DEVELOPMENT | secret) as server:
+        told = server.wait_for(r"claude mcp add --transport http xdr .*")[0]
+        assert told.endswith('--header "Authorization: Bearer $XDR_HTTP_TOKEN"')
+        assert server.stop(signal.SIGTERM) == 0
+
+
 def test_a_port_that_is_taken_ends_with_2() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

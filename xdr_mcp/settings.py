@@ -467,4 +467,5 @@ def _explain(problem: Mapping[str, Any], model: type[BaseModel], lookup: _Lookup
     value = "" if _is_secret(model, name) else f"={without_password(repr(problem['input'])[:80])}"
     default = "" if declared.is_required() else f" (default: {show(declared.get_default())})"
     origin = origins.get(name, "default")
-    return f"{variable}{value} from the {origin}: {said[:1].lower()}{said[1:]}.{meaning}{default}"
+    where = origin if origin in {TOML, ".env"} else f"the {origin}"
+    return f"{variable}{value} from {where}: {said[:1].lower()}{said[1:]}.{meaning}{default}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,16 +97,24 @@ def serve(
     A source that is not configured rightly does not keep the server down: what is stored can be asked for, and the reason
     is in the log and in the status.
     """
+    if transport == "stdio" and (host is not None or port is not None):
+        raise SettingsError("--host and --port are for --http, which is missing")
     setup = settled(debug=debug, http_host=host, http_port=port, alerts_dir=alerts_dir, data_dir=data_dir)
-    if transport == "stdio":
-        run_service(lambda: app.serve_stdio(setup))
-    else:
-        run_service(lambda: app.serve_http(setup, _tell_url))
+    if transport == "http":
+        run_service(lambda: app.serve_http(setup, partial(_tell_url, token=bool(setup.settings.http_token))))
+        return
+    if sys.stdin.isatty():
+        click.echo(
+            "An assistant starts this and speaks over stdin; for a person there is `serve --http`. Ctrl-C ends it.",
+            err=True,
+        )
+    run_service(lambda: app.serve_stdio(setup))
 
 
-def _tell_url(url: str) -> None:
+def _tell_url(url: str, *, token: bool) -> None:
+    header = ' --header "Authorization: Bearer $XDR_HTTP_TOKEN"' if token else ""
     say(f"Serving on {url}")
-    say(f"  claude mcp add --transport http xdr {url}")
+    say(f"  claude mcp add --transport http xdr {url}{header}")
     sys.stdout.flush()
 
 
