@@ -13,8 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xdr_mcp.alert import Alert
-from xdr_mcp.errors import BadResponse
-from xdr_mcp.vendor_json import DEEPEST_NESTING, MOST_VALUES, as_list, as_text, excerpt, parse_time, split, to_page
+from xdr_mcp.errors import BadResponse, TooLarge
+from xdr_mcp.vendor_json import (
+    DEEPEST_NESTING,
+    MOST_RECORDS,
+    MOST_VALUES,
+    as_list,
+    as_text,
+    excerpt,
+    parse_time,
+    split,
+    to_page,
+)
 
 GOOD = b'{"id": "good"}'
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -192,12 +202,17 @@ def test_an_answer_that_would_explode_in_memory_is_refused_before_it_does() -> N
 
     tracemalloc.start()
     try:
-        with pytest.raises(BadResponse, match="values"):
+        with pytest.raises(TooLarge, match="values"):
             split(answer, "value")
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak < 1_000_000
+
+
+def test_an_answer_of_more_records_than_anybody_asks_for_is_too_large() -> None:
+    with pytest.raises(TooLarge, match="records"):
+        split(b'{"value":[' + b"{}," * MOST_RECORDS + b"{}]}", "value")
 
 
 JSON: st.SearchStrategy[Any] = st.recursive(

@@ -8,7 +8,8 @@ XdrMcpError
 │   ├── Unavailable           retry later; ``retry_after`` says when, if the vendor did
 │   ├── RequestRejected       the vendor refuses this request as it is (400, 422)
 │   ├── NotFound              no such object at the vendor
-│   ├── BadResponse           the answer is not what the API promises: not JSON, too large, cut short
+│   ├── BadResponse           the answer is not what the API promises: not JSON, cut short, elsewhere
+│   │   └── TooLarge          ask for fewer records at once
 │   └── WindowTooLarge        ask for a shorter interval
 ├── StoreError                the database
 │   ├── StoreUnusable         an operator acts: corrupt, read-only, full disk, too new a schema
@@ -99,6 +100,10 @@ class NotFound(SourceError):
 
 class BadResponse(SourceError):
     """The vendor's answer is not what its API promises."""
+
+
+class TooLarge(BadResponse):
+    """The answer is larger than the bound; asking for less may help."""
 
 
 class WindowTooLarge(SourceError):

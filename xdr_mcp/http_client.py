@@ -31,6 +31,7 @@ from xdr_mcp.errors import (
     NotFound,
     RequestRejected,
     SettingsError,
+    TooLarge,
     Unavailable,
 )
 from xdr_mcp.interfaces import Clock, Limits, Memory, utc_now
@@ -83,10 +84,6 @@ class Answer(Struct, frozen=True):
     body: bytes
 
 
-class TooLarge(BadResponse):
-    """The answer is larger than the bound; asking for less may help."""
-
-
 class _Unreadable(BadResponse):
     """An answer that came whole and says nothing."""
 
@@ -109,7 +106,7 @@ class HttpClient:
         clock: Clock = utc_now,
         timeout: float = 30.0,
         retries: int = 3,
-        max_body: int = 64 * 1024 * 1024,
+        max_body: int = 32 * 1024 * 1024,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """Prepare; no request is made and no connection opened.
@@ -176,7 +173,7 @@ class HttpClient:
         json: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> T:
-        """As ``request``, but give what ``reader`` makes of the answer, and ask again where it raises BadResponse.
+        """As ``request``, but give what ``reader`` makes of the answer, and ask again where it raises BadResponse (but TooLarge).
 
         A proxy's log-in page or half a body inside a 200 passes as quickly as a 503 does, and a long walk through pages must
         not begin anew for it.
@@ -201,6 +198,8 @@ class HttpClient:
                 answer = self._judge(await self._authorised(request))
                 try:
                     return await reader(answer)
+                except TooLarge:
+                    raise
                 except BadResponse as error:
                     raise _Unreadable(str(error), status=answer.status) from error
         raise AssertionError("stamina returns or raises")  # pragma: no cover

@@ -17,12 +17,14 @@ import msgspec
 from msgspec import Raw, Struct
 
 from xdr_mcp.alert import Alert
-from xdr_mcp.errors import BadResponse
+from xdr_mcp.errors import BadResponse, TooLarge
 from xdr_mcp.interfaces import Page, Quarantined, Record
 
-MOST_VALUES = 4_000_000
-"""Most commas and opening brackets in a page. A page of 1,000 alerts of 30 KB holds 1.5 million; at this bound the decoded
-values stay under half a gigabyte, where 64 MB of ``[],[],[],`` would become more than two."""
+MOST_VALUES = 500_000
+"""Most commas and opening brackets in a page: five times what 1,000 ordinary alerts hold. At this bound the decoded values
+stay under 100 MB, where 32 MB of ``[],[],[],`` would become more than a gigabyte."""
+MOST_RECORDS = 20_000
+"""Most records in a page, however small: twenty times what anybody asks for."""
 
 DEEPEST_NESTING = 100
 """Levels of a record. A decoder's own bound depends on how deep its caller's stack is; this one holds for every reader
@@ -67,6 +69,7 @@ def split(body: bytes, member: str) -> Envelope:
 
     Raises:
         BadResponse: it is not JSON, or not such an object; the message shows what came instead (HTML, a cut text).
+        TooLarge: it holds more values, or more records, than memory is to hold.
     """
     body = body.removeprefix(b"\xef\xbb\xbf")
     if not body.strip():
@@ -75,12 +78,11 @@ def split(body: bytes, member: str) -> Envelope:
     members = _members_of(body)
     if member not in members:
         raise BadResponse(f"the answer has no {member!r}: {excerpt(body)}")
+    slices = _records_of(members.pop(member), member)
+    if len(slices) > MOST_RECORDS:
+        raise TooLarge(f"the answer holds {len(slices):,} records, more than any page asked for: {excerpt(body)}")
     quarantined: list[Quarantined] = []
-    records = [
-        (raw, value)
-        for raw, value in _readable(_records_of(members.pop(member), member), quarantined)
-        if _is_record(raw, value, quarantined)
-    ]
+    records = [(raw, value) for raw, value in _readable(slices, quarantined) if _is_record(raw, value, quarantined)]
     others = {name: _decoded(name, value, quarantined) for name, value in members.items()}
     return Envelope(tuple(records), tuple(quarantined), others)
 
@@ -122,7 +124,7 @@ def _clean(text: str, *, end: bool = False) -> str:
 def _refuse_a_bomb(body: bytes) -> None:
     values = body.count(b",") + body.count(b"[") + body.count(b"{")
     if values > MOST_VALUES:
-        raise BadResponse(f"the answer holds some {values:,} values, more than any page of alerts: {excerpt(body)}")
+        raise TooLarge(f"the answer holds some {values:,} values, more than a page of alerts: {excerpt(body)}")
 
 
 def _members_of(body: bytes) -> dict[str, Raw] | dict[str, bytes]:

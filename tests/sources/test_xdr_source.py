@@ -19,6 +19,7 @@ from xdr_mcp.alert import EntityKind
 from xdr_mcp.errors import AuthenticationError, BadResponse, RequestRejected, SettingsError, Unavailable, WindowTooLarge
 from xdr_mcp.interfaces import Page, Source, Window
 from xdr_mcp.sources.xdr import XdrOptions, XdrSource
+from xdr_mcp.vendor_json import MOST_VALUES
 
 pytestmark = pytest.mark.anyio
 
@@ -175,13 +176,20 @@ async def test_a_refused_deep_offset_asks_for_a_smaller_window() -> None:
             await read(source)
 
 
-async def test_a_page_that_is_too_large_is_asked_for_in_smaller_pieces() -> None:
+@pytest.mark.parametrize(
+    "large",
+    [
+        pytest.param(bytes(33 * 1024 * 1024), id="bytes"),
+        pytest.param(b'{"data":[' + b"[]," * MOST_VALUES + b"{}]}", id="values"),
+    ],
+)
+async def test_a_page_that_is_too_large_is_asked_for_in_smaller_pieces(large: bytes) -> None:
     vendor = MovingApi(spread(90))
 
     def wordy(request: httpx.Request) -> httpx.Response:
         answer = vendor(request)
         too_many = int(request.url.params["page[limit]"]) > 30
-        return httpx.Response(200, content=bytes(65 * 1024 * 1024)) if too_many else answer
+        return httpx.Response(200, content=large) if too_many else answer
 
     async with opened(wordy) as source:
         assert inside(vendor.rows) <= set(await read(source))

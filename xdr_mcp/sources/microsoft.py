@@ -25,8 +25,8 @@ import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from xdr_mcp.alert import Alert, Attack, Entity, EntityKind, Severity, Status, Verdict
-from xdr_mcp.errors import AuthenticationError, BadResponse, Unavailable, WindowTooLarge
-from xdr_mcp.http_client import Answer, HttpClient, OAuth2ClientCredentials, TooLarge
+from xdr_mcp.errors import AuthenticationError, BadResponse, TooLarge, Unavailable, WindowTooLarge
+from xdr_mcp.http_client import Answer, HttpClient, OAuth2ClientCredentials
 from xdr_mcp.interfaces import Limits, Memory, Page, Window, utc_now
 from xdr_mcp.vendor_json import as_list, as_text, parse_time, split, to_page
 
@@ -36,8 +36,8 @@ PERMISSION = "SecurityAlert.Read.All"
 
 MOST_READINGS = 6
 """Readings of one closed window before its alerts are said to change too fast. Each is a few seconds long."""
-MOST_EMPTY_PAGES = 20
-"""Empty pages in a row after which the next links are taken to lead nowhere."""
+MOST_PAGES_IN_VAIN = 50
+"""Pages in a row with nothing new on them after which the next links are taken to lead nowhere."""
 
 
 class Cloud(NamedTuple):
@@ -106,11 +106,15 @@ class MicrosoftSource:
         before: set[Hashable] | None = None
         for _ in range(MOST_READINGS):
             seen: set[Hashable] = set()
-            counts_rows = False
+            counts_rows, in_vain = False, 0
             async for page, next_link in self._read(window, live=live):
+                known = len(seen)
                 seen.update((record.alert.vendor_id, record.alert.updated) for record in page.records)
-                seen.update(quarantined.raw for quarantined in page.quarantined)
+                seen.update(hash(quarantined.raw) for quarantined in page.quarantined)
                 counts_rows = counts_rows or "skip=" in next_link.lower()
+                in_vain = 0 if len(seen) > known else in_vain + 1
+                if in_vain > MOST_PAGES_IN_VAIN:
+                    raise BadResponse(self._circles)
                 yield page
             if live or not counts_rows or seen == before:
                 return
@@ -134,22 +138,22 @@ class MicrosoftSource:
         """Graph's clock, by its last answer."""
         return self._client.vendor_now()
 
+    @property
+    def _circles(self) -> str:
+        return f"{self.name}: Graph's next links go round in circles; the window is read again later"
+
     async def _read(self, window: Window, *, live: bool) -> AsyncGenerator[tuple[Page, str], None]:
         """One walk through the pages, each with the link to the next (empty after the last)."""
         page, next_link = await self._get(
             PATH, {"$filter": time_filter(window, live=live), "$top": self.limits.page_size}
         )
         followed: set[str] = set()
-        empty = 0
         while True:
             yield page, next_link
             if not next_link:
                 return
-            empty = 0 if page.records or page.quarantined else empty + 1
-            if next_link in followed or empty > MOST_EMPTY_PAGES:
-                raise BadResponse(
-                    f"{self.name}: Graph's next links go round in circles; the window is read again later"
-                )
+            if next_link in followed:
+                raise BadResponse(self._circles)
             followed.add(next_link)
             page, next_link = await self._get(next_link)
 

@@ -19,8 +19,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from xdr_mcp.errors import RequestRejected, Unavailable, WindowTooLarge
-from xdr_mcp.http_client import TooLarge
+from xdr_mcp.errors import RequestRejected, TooLarge, Unavailable, WindowTooLarge
 from xdr_mcp.interfaces import Clock, Memory, Quarantined, Window, utc_now
 from xdr_mcp.vendor_json import Envelope, parse_time
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar
 
+import anyio.to_thread
 from pydantic import BaseModel
 
 from xdr_mcp.alert import Alert
@@ -47,7 +48,7 @@ class XdrSource:
         """Every alert whose updatedAt lies in ``window``; see ``Source.pages``."""
         async with aclosing(self._reader.window(window, live=live)) as listings:
             async for listing in listings:
-                yield self._page(listing)
+                yield await anyio.to_thread.run_sync(self._page, listing)
 
     async def check(self) -> str:
         """Read one alert and say what was reached."""
