@@ -9,7 +9,7 @@ import pytest
 from model_vendor import START, record
 
 from xdr_mcp.alert import Change
-from xdr_mcp.delivery import Delivery
+from xdr_mcp.delivery import MOST_UNFORESEEN, Delivery
 from xdr_mcp.errors import ChangeRefused, LeaseLost, SinkError
 from xdr_mcp.interfaces import Page, Store
 from xdr_mcp.lease import TTL
@@ -27,13 +27,21 @@ class Receiver:
         self.taken: list[str] = []
         self.refused: set[str] = set()
         self.failures = 0
+        self.defect: set[str] = set()
+        self.fail_once_at = ""
         self.arrived = anyio.Event()
 
     async def send(self, changes: Sequence[Change]) -> None:
         if self.failures:
             self.failures -= 1
             raise SinkError("the receiver is down")
-        if any(change.alert.vendor_id in self.refused for change in changes):
+        ids = {change.alert.vendor_id for change in changes}
+        if ids & self.defect:
+            raise ZeroDivisionError("a defect")
+        if ids == {self.fail_once_at}:
+            self.fail_once_at = ""
+            raise SinkError("down at this one")
+        if ids & self.refused:
             raise ChangeRefused("not this one")
         self.taken += [change.alert.vendor_id for change in changes]
         self.arrived.set()
@@ -83,6 +91,34 @@ async def test_a_change_that_is_refused_for_good_is_set_aside_and_the_rest_goes_
         assert (letter.sink, letter.seq, letter.reason) == ("receiver", 2, "not this one")
         assert await store.position("receiver") == 3
     assert receiver.taken == ["a", "c"]
+
+
+async def test_a_change_that_a_sink_stumbles_over_each_time_does_not_hold_up_the_rest(tmp_path: Path) -> None:
+    receiver = Receiver()
+    receiver.defect = {"b"}
+    async with filled_store(tmp_path, "a", "b", "c") as store:
+        delivery = Delivery(receiver, store, holder="test:1:a")
+        for _ in range(MOST_UNFORESEEN - 1):
+            with pytest.raises(ZeroDivisionError):
+                await delivery.drain()
+        assert await delivery.drain() == 3
+        (letter,) = await store.dead_letters()
+        assert (letter.seq, letter.reason) == (2, "ZeroDivisionError: a defect")
+    assert receiver.taken == ["a", "c"]
+
+
+async def test_a_sink_that_is_down_while_changes_are_offered_one_by_one_loses_none(tmp_path: Path) -> None:
+    receiver = Receiver()
+    receiver.refused = {"b"}
+    receiver.fail_once_at = "c"
+    async with filled_store(tmp_path, "a", "b", "c") as store:
+        delivery = Delivery(receiver, store, holder="test:1:a")
+        with pytest.raises(SinkError, match="down at this one"):
+            await delivery.drain()
+        assert await store.position("receiver") == 0
+        await delivery.drain()
+        assert [letter.seq for letter in await store.dead_letters()] == [2]
+    assert set(receiver.taken) == {"a", "c"}
 
 
 async def test_only_one_process_feeds_a_sink(tmp_path: Path) -> None:

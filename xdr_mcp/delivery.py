@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 BATCH = 500
 LONGEST_BACKOFF = 60.0
+MOST_UNFORESEEN = 5
+"""Failures in a row that no sink should have, before a batch is offered one by one and what fails again is set aside."""
 QUIET = 30.0
 """Seconds to wait for a change before looking again anyway: a missed wake-up costs this, never data."""
 
@@ -33,25 +35,27 @@ class Delivery:
         self._store = store
         self._holder = holder
         self._clock = clock
+        self._failures = 0
+        """Failures since something was delivered last."""
+        self._unforeseen = 0
 
     async def run(self) -> None:
         """Deliver for ever. Nothing but cancellation ends it."""
-        failures = 0
         while True:
             try:
                 lease = await self._acquire()
                 if lease is not None:
                     await run_while_held(self._store, lease, self._follow)
-                failures = 0
+                self._failures = 0
             except LeaseLost as error:
                 log.warning("%s: %s", self._sink.name, error)
             except (SinkError, StoreError) as error:
-                failures += 1
+                self._failures += 1
                 log.error("%s: %s (it will be offered again)", self._sink.name, error)  # noqa: TRY400
             except Exception:
-                failures += 1
+                self._failures += 1
                 log.exception("%s: delivery failed unexpectedly; it goes on", self._sink.name)
-            await anyio.sleep(min(2**failures, LONGEST_BACKOFF) * random.uniform(0.5, 1.0))  # noqa: S311 (spreads load)
+            await anyio.sleep(min(2 ** min(self._failures, 16), LONGEST_BACKOFF) * random.uniform(0.5, 1.0))  # noqa: S311 (spreads load)
 
     async def drain(self) -> int:
         """Deliver everything up to the newest change and return how many changes that was.
@@ -83,6 +87,7 @@ class Delivery:
             position = batch[-1].seq
             await self._store.move(self._sink.name, position)
             delivered += len(batch)
+            self._failures = self._unforeseen = 0
         return delivered
 
     async def _deliver(self, batch: Sequence[Change]) -> None:
@@ -91,11 +96,29 @@ class Delivery:
         except ChangeRefused:
             for change in batch:
                 await self._deliver_one(change)
+        except SinkError:
+            raise
+        except Exception:
+            self._unforeseen += 1
+            if self._unforeseen < MOST_UNFORESEEN:
+                raise
+            log.exception("%s: failed unexpectedly %d times; one by one now", self._sink.name, self._unforeseen)
+            for change in batch:
+                await self._deliver_one(change)
 
     async def _deliver_one(self, change: Change) -> None:
         try:
             await self._sink.send((change,))
         except ChangeRefused as error:
             log.warning("%s refuses change %d for good: %s", self._sink.name, change.seq, error)
-            letter = DeadLetter(sink=self._sink.name, seq=change.seq, reason=str(error), at=self._clock())
-            await self._store.bury(letter)
+            await self._bury(change, str(error))
+        except SinkError:
+            raise
+        except Exception as error:
+            if self._unforeseen < MOST_UNFORESEEN:
+                raise
+            log.exception("%s: change %d is set aside", self._sink.name, change.seq)
+            await self._bury(change, f"{type(error).__name__}: {error}")
+
+    async def _bury(self, change: Change, reason: str) -> None:
+        await self._store.bury(DeadLetter(sink=self._sink.name, seq=change.seq, reason=reason, at=self._clock()))
