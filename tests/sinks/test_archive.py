@@ -4,12 +4,14 @@ import json
 import os
 import stat
 import sys
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from changes import change
+from msgspec import structs
 
-from xdr_mcp.errors import SinkError
+from xdr_mcp.errors import ChangeRefused, SinkError
 from xdr_mcp.sinks.archive import WRITING, Archive, file_name
 
 pytestmark = pytest.mark.anyio
@@ -126,6 +128,21 @@ async def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     await Archive(tmp_path, version="1").send([change("a")])
     assert not leftover.exists()
     assert len(files(tmp_path)) == 1
+
+
+def test_two_writers_in_containers_with_equal_process_numbers_write_to_different_temporary_files(
+    tmp_path: Path,
+) -> None:
+    """One that was frozen past its lease goes on while its successor writes: in one file they would mix."""
+    assert Archive(tmp_path, version="1")._own != Archive(tmp_path, version="1")._own
+
+
+async def test_a_time_that_no_file_name_can_tell_is_refused_for_good(tmp_path: Path) -> None:
+    made = change("a")
+    early = datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))
+    impossible = structs.replace(made, alert=structs.replace(made.alert, updated=early))
+    with pytest.raises(ChangeRefused):
+        await Archive(tmp_path, version="1").send([impossible])
 
 
 async def test_a_folder_that_cannot_be_made_is_told_with_the_remedy_and_taken_up_again(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import secrets
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ import anyio.to_thread
 import msgspec
 
 from xdr_mcp.alert import Change
-from xdr_mcp.errors import SinkError
+from xdr_mcp.errors import ChangeRefused, SinkError
 
 FLAT_LIMIT = 10_000
 """Up to this many files lie directly in the folder; later ones go to ``<day>/<hour>/`` folders, by updated time (UTC)."""
@@ -40,12 +41,15 @@ class Archive:
         self._version = version
         self._flat_limit = flat_limit
         self._flat: int | None = None
+        self._own = secrets.token_hex(6)
+        """What its temporary files are called: a process that was frozen, and taken for dead, must not meet them."""
         self._encode = msgspec.json.Encoder().encode
 
     async def send(self, changes: Sequence[Change]) -> None:
         """Write what is not there yet.
 
         Raises:
+            ChangeRefused: one of them is of a time that no file name can tell.
             SinkError: the folder cannot be written; the message names the remedy.
         """
         await anyio.to_thread.run_sync(self._write, tuple(changes))
@@ -55,6 +59,8 @@ class Archive:
             if self._flat is None:
                 self._flat = self._prepare()
             self._write_batch({self._path(change): change for change in changes})
+        except OverflowError as error:
+            raise ChangeRefused(f"no file name can tell when it was updated: {error}") from error
         except OSError as error:
             self._flat = None
             raise SinkError(
@@ -85,7 +91,7 @@ class Archive:
             for number, (path, change) in enumerate(files.items()):
                 if not path.exists():
                     _make_folder(path.parent)
-                    temporary = self._folder / WRITING / f"{os.getpid()}-{number}"
+                    temporary = self._folder / WRITING / f"{self._own}-{number}"
                     written.append((temporary, path))
                     _write_new(temporary, self._content(change))
             _flush(temporary for temporary, _ in written)
