@@ -251,6 +251,15 @@ async def test_the_vendors_clock_is_read_from_its_answers_and_carried_forward(ve
         assert http.vendor_now() == NOW - timedelta(hours=2) + timedelta(minutes=5)
 
 
+@pytest.mark.parametrize("year", [1970, 9999], ids=["a clock that was never set", "the end of time"])
+async def test_a_date_that_no_set_clock_tells_is_not_believed(vendor: respx.MockRouter, year: int) -> None:
+    date = format_datetime(NOW.replace(year=year), usegmt=True)
+    vendor.get(f"{BASE}/a").respond(json={}, headers={"date": date})
+    async with client(clock=lambda: NOW) as http:
+        await http.request("GET", "/a")
+        assert http.vendor_now() == NOW
+
+
 # ---------------------------------------------------------------- patience
 
 

@@ -69,6 +69,8 @@ _PLAIN_HEADERS = frozenset(
     }
 )
 _SECRET_PARAMETER = re.compile(r"token|secret|passw|key|signature|credential|code", re.IGNORECASE)
+_PLAUSIBLE_YEARS = range(2020, 2200)
+"""A Date outside is of a clock that was never set."""
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _SERVER_ERROR = 401, 403, 404, 500
 _RETRIED_STATUSES = frozenset({408, 425, 429})
 
@@ -305,7 +307,7 @@ class HttpClient:
 
     def _note_date(self, headers: httpx.Headers) -> None:
         told = _http_date(headers.get("date", ""))
-        if told is not None:
+        if told is not None and told.year in _PLAUSIBLE_YEARS:
             self._ahead = told - self._clock()
 
     def _judge(self, response: httpx.Response) -> Answer:
