@@ -538,6 +538,13 @@ def test_a_port_that_is_taken_ends_with_2() -> None:
     assert port in found.stderr
 
 
+def test_a_demo_whose_terminal_is_closed_leaves_nothing(tmp_path: Path) -> None:
+    with running("demo", "--port", "0", folder=tmp_path) as demo:
+        data = Path(demo.wait_for(r"xdr-mcp alerts --data-dir (\S+)")[1])
+        assert demo.stop(signal.SIGHUP) == 0
+    assert not data.exists()
+
+
 def test_the_demo_needs_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "elsewhere"
     folder.mkdir()

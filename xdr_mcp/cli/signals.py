@@ -19,7 +19,6 @@ from anyio.abc import TaskStatus
 
 PATIENCE: Final = 1.7
 """Seconds that a clean stop may take; after them, or at a second signal, the process ends as it is."""
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 Result = TypeVar("Result")
 
@@ -56,7 +55,7 @@ async def _until_stopped(work: Callable[[], Awaitable[None]], base: int) -> int 
         if sys.platform == "win32":  # no signals in the event loop there: Ctrl-C is an exception
             task_status.started()
             return
-        with anyio.open_signal_receiver(*_SIGNALS) as received:
+        with anyio.open_signal_receiver(*_signals()) as received:
             task_status.started()
             stopped_by = await anext(aiter(received))
         _end_soon(base + stopped_by if base else 0, 128 + stopped_by)
@@ -81,11 +80,19 @@ def _alone(error: Exception) -> Exception:
     return error
 
 
+def _signals() -> list[signal.Signals]:
+    """What asks to stop: a terminal that is closed, too, unless ``nohup`` said to outlive it."""
+    asked = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        asked.append(signal.SIGHUP)
+    return asked
+
+
 def _end_soon(code: int, code_when_asked_again: int) -> None:
     def leave(*_: object) -> None:
         os._exit(code_when_asked_again)
 
-    for each in _SIGNALS:
+    for each in _signals():
         signal.signal(each, leave)
     timer = threading.Timer(PATIENCE, os._exit, (code,))
     timer.daemon = True
