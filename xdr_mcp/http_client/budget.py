@@ -1,0 +1,55 @@
+"""How many requests a vendor allows: in any minute, and in a day, across restarts."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, timedelta
+
+from aiolimiter import AsyncLimiter
+
+from xdr_mcp.errors import Unavailable
+from xdr_mcp.interfaces import Clock, Memory
+
+
+class DailyBudget:
+    """Counts requests per UTC day, across restarts where there is a memory."""
+
+    _KEY = "http.daily_budget"
+
+    def __init__(self, per_day: int, memory: Memory | None, clock: Clock) -> None:
+        self._per_day, self._memory, self._clock = per_day, memory, clock
+        self._day, self._spent, self._recalled = "", 0, memory is None
+
+    async def spend(self) -> None:
+        """Take one request out of today's budget. Raises Unavailable until midnight UTC when it is used up."""
+        now = self._clock().astimezone(UTC)
+        if not self._recalled and self._memory is not None:
+            self._day, self._spent = _parse_budget(await self._memory.recall(self._KEY))
+            self._recalled = True
+        if self._day != now.date().isoformat():
+            self._day, self._spent = now.date().isoformat(), 0
+        if self._spent >= self._per_day:
+            midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+            raise Unavailable(
+                f"today's budget of {self._per_day:,} requests is used up; polling goes on at 00:00 UTC. "
+                "Poll less often, or raise the daily budget if your licence allows more",
+                retry_after=(midnight - now).total_seconds(),
+            )
+        self._spent += 1
+        if self._memory is not None:
+            await self._memory.remember(self._KEY, f"{self._day} {self._spent}")
+
+
+def _parse_budget(remembered: str | None) -> tuple[str, int]:
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\d) (\d{1,9})", remembered or "")
+    return (match[1], int(match[2])) if match else ("", 0)
+
+
+def minute_limiter(per_minute: int) -> AsyncLimiter:
+    """A bucket that never lets more than ``per_minute`` requests through in any sixty seconds.
+
+    A full bucket's burst comes on top of what leaks meanwhile, so the two share the minute between them.
+    """
+    burst = max(1, per_minute // 6)
+    steady = max(1, per_minute - burst)
+    return AsyncLimiter(burst, 60.0 * burst / steady)
