@@ -74,6 +74,13 @@ async def some_already(template: Path) -> None:
     (template / "alerts" / WRITING / "1-7").write_bytes(b'{"provenance":{"sou')
 
 
+async def one_for_a_new_folder(template: Path) -> None:
+    """A single change, whose file is the first in a folder of its own."""
+    await save(template, "a", "b", "c")
+    await deliver(template, archive_of(template))
+    await save(template, "d", hours=1)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def no_waiting_for_the_store_s_syncs() -> Iterator[None]:
     """No power is lost here but that of the archive's disk."""
@@ -81,7 +88,9 @@ def no_waiting_for_the_store_s_syncs() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", params=[nothing_yet, some_already], ids=lambda make: make.__name__)
+@pytest.fixture(
+    scope="module", params=[nothing_yet, some_already, one_for_a_new_folder], ids=lambda make: make.__name__
+)
 def template(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("template")
     anyio.run(request.param, folder)
@@ -96,8 +105,7 @@ def killed(template: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Pat
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     calls = done.stdout.split()
-    assert set(calls) >= {"open", "write", "syncfs", "fsync", "rename", "mkdir"}
-    assert len(calls) > 20
+    assert set(calls) >= {"open", "write", "fsync", "rename", "mkdir"}
     folders = [into / str(number) for number in range(1, len(calls) + 2)]
     assert sorted(folders) == sorted(into.iterdir())
     return folders
@@ -182,7 +190,7 @@ async def test_a_disk_that_fails_at_any_call_delays_delivery_and_spoils_nothing(
             break
     else:
         pytest.fail("it never ran out of calls to fail")
-    assert first > 20
+    assert first > 5
 
 
 async def deliver_while_failing(folder: Path, failing: range, code: int) -> int:
@@ -203,3 +211,15 @@ async def deliver_while_failing(folder: Path, failing: range, code: int) -> int:
         changes, position = await changes_of(folder)
         check_that_it_is_true(folder, changes, position)
     pytest.fail("it does not go on when the disk does")
+
+
+async def test_a_folder_that_was_taken_away_is_made_again(tmp_path: Path) -> None:
+    archive = archive_of(tmp_path)
+    await save(tmp_path, "a")
+    await deliver(tmp_path, archive)
+    shutil.rmtree(tmp_path / "alerts")
+    await save(tmp_path, "b")
+    with pytest.raises(SinkError):
+        await deliver(tmp_path, archive)
+    await deliver(tmp_path, archive)
+    assert len(list(archived(tmp_path))) == 1
