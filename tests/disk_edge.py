@@ -37,9 +37,12 @@ class Unsynced(Struct):
 class DiskEdge:
     """Counts the calls that change what is below ``folder``."""
 
-    def __init__(self, folder: Path, before: Before = lambda _number, _name: None) -> None:
+    def __init__(
+        self, folder: Path, before: Before = lambda _number, _name: None, unsynced: Unsynced | None = None
+    ) -> None:
+        """``unsynced`` is what an earlier process left so."""
         self.calls: list[str] = []
-        self.unsynced = Unsynced()
+        self.unsynced = unsynced or Unsynced()
         self._folder = str(folder)
         self._before = before
         self._open: dict[int, str] = {}

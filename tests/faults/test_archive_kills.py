@@ -168,6 +168,19 @@ async def test_a_power_loss_at_any_call_takes_nothing_that_was_said_to_be_delive
         await check_after_a_clean_start(copy, changes)
 
 
+async def test_a_power_loss_after_a_kill_and_another_start_takes_nothing_either(
+    killed: list[Path], tmp_path: Path
+) -> None:
+    for folder in killed:
+        copy, unsynced = copy_of(folder, tmp_path / folder.name)
+        edge = DiskEdge(copy / "alerts", unsynced=unsynced)
+        await deliver(copy, archive_of(copy), edge)
+        lose_power(edge.unsynced, lambda: True)
+        changes, position = await changes_of(copy)
+        assert position == changes[-1].seq
+        check_that_it_is_true(copy, changes, position)
+
+
 @pytest.mark.parametrize(
     ("code", "times"),
     [

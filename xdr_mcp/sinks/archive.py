@@ -103,7 +103,12 @@ class Archive:
         finally:
             for temporary, _ in written:
                 temporary.unlink(missing_ok=True)
-        _flush_folders({path.parent for path in files})
+        # those above too: one may have been made by a process that was killed before it flushed what names it
+        _flush_folders({folder for path in files for folder in self._folders_of(path)})
+
+    def _folders_of(self, path: Path) -> Sequence[Path]:
+        """The folders that a file lies in, up to the archive's."""
+        return path.parents[: path.parents.index(self._folder) + 1]
 
     def _content(self, change: Change) -> bytes:
         """Three members, a line each; the vendor's record stands as the bytes it came in."""
