@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -47,7 +47,10 @@ class Vendor:
         """Ids of spoilt records, which may or may not have been taken."""
         return {line["id"] for line in self._lines("/poison")}
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._http.close()
 
     def _lines(self, path: str) -> list[dict[str, Any]]:

@@ -207,15 +207,19 @@ async def poll_once(setup: Setup, progress: Progress = _silent) -> list[PollRepo
     failures: list[XdrMcpError] = []
     async with keeping(setup) as store:
         name = holder_name()
-        for source in setup.settings.sources:
-            try:
-                async with open_source(setup, source, store.memory(source.name)) as opened:
-                    poller = Poller(opened, store, pace=pace(setup.settings), holder=name, progress=progress)
-                    reports.append(await poller.once())
-            except XdrMcpError as error:
-                failures.append(error)
+        delivery = Delivery(_archive(setup), store, holder=name)
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(delivery.run)
+            for source in setup.settings.sources:
+                try:
+                    async with open_source(setup, source, store.memory(source.name)) as opened:
+                        poller = Poller(opened, store, pace=pace(setup.settings), holder=name, progress=progress)
+                        reports.append(await poller.once())
+                except XdrMcpError as error:
+                    failures.append(error)
+            beside.cancel_scope.cancel()
         try:
-            await Delivery(_archive(setup), store, holder=name).drain()
+            await delivery.drain()
         except XdrMcpError as error:
             failures.append(error)
     for failure in failures[1:]:

@@ -152,14 +152,12 @@ async def test_two_vendors_share_a_store_and_stay_apart(tmp_path: Path) -> None:
     graph = FakeGraph(largest_page=2)
     records = recent(recorded("microsoft"))
     put_first_versions(graph, records)
-    with simulated("--alerts", "120", "--seed", "4", folder=tmp_path) as xdr_url:
-        vendor = Vendor(xdr_url)
+    with simulated("--alerts", "120", "--seed", "4", folder=tmp_path) as xdr_url, Vendor(xdr_url) as vendor:
         vendor.calm()
         async with serving(graph) as url:
             env = settings_for(xdr_url, tmp_path, **settings(url, tmp_path, XDR_SOURCES="xdr,microsoft"))
             told = await poll_once(tmp_path, env)
         truth = vendor.newest_versions()
-        vendor.close()
     assert f"xdr: {len(truth)} new" in told
     assert f"microsoft: {len(records)} new" in told
 

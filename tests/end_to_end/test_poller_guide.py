@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -94,7 +94,7 @@ def test_the_command_line_of_the_guide_is_taken_and_wins(tmp_path: Path) -> None
 
 
 def test_each_alert_is_a_file_in_alerts_in_the_working_directory(tmp_path: Path) -> None:
-    with simulated("--token", SECRET, "--alerts", "20", folder=tmp_path) as url, closing(Vendor(url)) as vendor:
+    with simulated("--token", SECRET, "--alerts", "20", folder=tmp_path) as url, Vendor(url) as vendor:
         vendor.calm()
         with polling(folder=tmp_path, url=url) as poller:
             poller.wait_for("xdr: 2[0-9] new")
@@ -113,7 +113,7 @@ def test_each_alert_is_a_file_in_alerts_in_the_working_directory(tmp_path: Path)
 
 
 def test_what_was_processed_is_not_processed_again_after_a_restart(tmp_path: Path) -> None:
-    with simulated("--token", SECRET, "--alerts", "20", folder=tmp_path) as url, closing(Vendor(url)) as vendor:
+    with simulated("--token", SECRET, "--alerts", "20", folder=tmp_path) as url, Vendor(url) as vendor:
         vendor.calm()
         done = finished("poll", "--once", folder=tmp_path, XDR_BASE_URL=url, XDR_AUTH_TOKEN=SECRET)
         assert re.search(r"xdr: 2\d new", done.stdout), done.stderr
@@ -175,7 +175,7 @@ def test_a_signal_ends_it_promptly_with_0_and_leaves_whole_files(
     vices = {"while the vendor does not answer": "stall:1:60s"}
     world = ("--token", SECRET, "--alerts", "300", "--seed", "7", "--faults", vices.get(moment, ""))
     more = {"XDR_MAX_ALERTS_PER_POLL": "20", "XDR_REQUESTS_PER_MINUTE": "60000", "XDR_INITIAL_LOOKBACK": "7d"}
-    with simulated(*world, folder=tmp_path) as url, closing(Vendor(url)) as vendor:
+    with simulated(*world, folder=tmp_path) as url, Vendor(url) as vendor:
         with polling("--debug", folder=tmp_path, url=url, **more) as poller:
             poller.wait_for(reached[moment])
             poller.process.send_signal(number)
@@ -195,7 +195,7 @@ def test_a_signal_ends_it_promptly_with_0_and_leaves_whole_files(
 def test_it_goes_on_in_spite_of_the_api_s_errors(vice: str, tmp_path: Path) -> None:
     with (
         simulated("--token", SECRET, "--alerts", "20", "--faults", f"{vice}:1", folder=tmp_path) as url,
-        closing(Vendor(url)) as vendor,
+        Vendor(url) as vendor,
         polling(folder=tmp_path, url=url, XDR_MAX_RETRIES="0", XDR_POLL_INTERVAL="0.1") as poller,
     ):
         poller.wait_for(r"WARNING .*\(failure 2; next in")
@@ -216,7 +216,7 @@ def test_debug_shows_what_happens_and_never_the_token(by: str, tmp_path: Path) -
     if by == "file":
         (tmp_path / ".env").write_text(f"XDR_AUTH_TOKEN={SECRET}\n", "ascii")
     given = ("--auth-token", SECRET) if by == "command line" else ()
-    with simulated("--token", SECRET, "--alerts", "5", folder=tmp_path) as url, closing(Vendor(url)) as vendor:
+    with simulated("--token", SECRET, "--alerts", "5", folder=tmp_path) as url, Vendor(url) as vendor:
         options = {"token": SECRET if by == "environment" else "", "XDR_MAX_RETRIES": "0"}
         with polling("--debug", *given, folder=tmp_path, url=url, **options) as poller:
             poller.wait_for(r"DEBUG .*XDR_BASE_URL=http")  # configuration

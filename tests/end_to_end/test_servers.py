@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ PROMPTLY = 2.0 + 1.0
 @contextmanager
 def company(folder: Path) -> Iterator[tuple[Vendor, dict[str, str]]]:
     """A simulated XDR with twenty alerts where nothing happens by itself, and the settings that poll it."""
-    with simulated("--alerts", "20", folder=folder) as url, closing(Vendor(url)) as vendor:
+    with simulated("--alerts", "20", folder=folder) as url, Vendor(url) as vendor:
         vendor.calm()
         yield vendor, settings_for(url, folder)
 

@@ -45,8 +45,10 @@ async def test_with_every_vice_on_every_alert_and_last_revision_arrives_once(
     time_filter: str, seconds: int, tmp_path: Path
 ) -> None:
     world = ("--speed", "60", "--alerts", "800", "--seed", str(SEED))
-    with simulated(*world, "--faults", VICES, "--time-filter", time_filter, folder=tmp_path) as url:
-        vendor = Vendor(url)
+    with (
+        simulated(*world, "--faults", VICES, "--time-filter", time_filter, folder=tmp_path) as url,
+        Vendor(url) as vendor,
+    ):
         with running("poll", folder=tmp_path, env=settings(url, tmp_path)) as poller:
             poller.wait_for("new")
             await anyio.sleep(seconds / 2)  # the time that the vices have to strike in; nothing is waited for
@@ -57,7 +59,6 @@ async def test_with_every_vice_on_every_alert_and_last_revision_arrives_once(
         vendor.calm()
         poll_once(url, tmp_path)
         changes = await check(vendor, tmp_path / "data/xdr-mcp.db", tmp_path / "alerts")
-        vendor.close()
     assert len(struck) >= 8
     assert changes > 1_000
 
@@ -68,8 +69,7 @@ async def test_with_every_vice_on_every_alert_and_last_revision_arrives_once(
 async def test_killed_at_random_moments_nothing_is_lost_told_twice_or_half_written(kills: int, tmp_path: Path) -> None:
     moments = random.Random(SEED)  # noqa: S311 (repeatable, not secret)
     world = ("--speed", "60", "--alerts", "300", "--seed", str(SEED))
-    with simulated(*world, folder=tmp_path) as url:
-        vendor = Vendor(url)
+    with simulated(*world, folder=tmp_path) as url, Vendor(url) as vendor:
         for _ in range(kills):
             with running("poll", folder=tmp_path, env=settings(url, tmp_path)):
                 vendor.burst(100)
@@ -77,5 +77,4 @@ async def test_killed_at_random_moments_nothing_is_lost_told_twice_or_half_writt
         vendor.calm()
         poll_once(url, tmp_path)
         changes = await check(vendor, tmp_path / "data/xdr-mcp.db", tmp_path / "alerts")
-        vendor.close()
     assert changes > 100 * kills
