@@ -168,6 +168,18 @@ async def test_the_look_back_grows_with_the_lag_that_was_measured(tmp_path: Path
         assert h.vendor.windows[-1].length >= 20 * MINUTE
 
 
+async def test_the_look_back_stays_within_its_bound_whatever_was_measured(tmp_path: Path) -> None:
+    async with house(tmp_path, pace=Pace(longest_look_back=timedelta(minutes=7))) as h:
+        await h.poller.once()
+        h.vendor.put("late", START - 20 * MINUTE)
+        h.clock.advance(minutes=61)  # a rescan finds it
+        await h.poller.once()
+        h.clock.advance(minutes=1)
+        await h.poller.once()
+        assert (await h.state()).lag_p999 == 81 * 60
+        assert h.vendor.windows[-1].length == 8 * MINUTE
+
+
 async def test_a_window_the_vendor_cannot_page_through_is_read_in_halves(tmp_path: Path) -> None:
     async with house(tmp_path) as h:
         for number in range(64):
@@ -216,6 +228,28 @@ async def test_a_failure_in_the_middle_keeps_what_was_read_and_covers_nothing(tm
         report = await h.poller.once()
         assert (report.created, report.unchanged) == (15, 10)
         assert (await h.state()).health.state == "ok"
+
+
+async def test_failures_in_a_row_are_backed_off_from_and_no_wish_blinds_for_longer_than_a_quarter_hour(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path) as h:
+        wishes = iter([None, None, None, None, 3600.0])
+
+        def fail() -> None:
+            raise Unavailable("down", retry_after=next(wishes))
+
+        h.vendor.before_page = fail
+        waits: list[float] = []
+        for _ in range(5):
+            with pytest.raises(Unavailable):
+                await h.poller.once()
+            health = (await h.state()).health
+            assert health.next_attempt is not None
+            waits.append((health.next_attempt - h.clock.now).total_seconds())
+        assert 30 <= waits[0] <= 60
+        assert 240 <= waits[3] <= 480
+        assert waits[4] == 900
 
 
 async def test_a_vendor_that_fails_every_few_pages_is_read_whole_all_the_same(tmp_path: Path) -> None:
@@ -406,6 +440,22 @@ async def test_nothing_is_called_covered_while_our_clock_runs_ahead_that_is_stil
         h.clock.advance(hours=2, minutes=1)
         await h.poller.once()
         assert (await h.state()).coverage[-1].end <= START + MINUTE
+
+
+async def test_nothing_is_called_covered_that_is_to_come_while_the_vendors_clock_runs_ahead(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        h.vendor.ahead = 2 * HOUR
+        await h.poller.once()
+        h.clock.advance(minutes=1)
+        await h.poller.once()
+        assert (await h.state()).coverage[-1].end <= START + MINUTE
+
+
+async def test_the_vendors_clock_is_trusted_to_the_second_only(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        h.vendor.ahead = timedelta(seconds=-0.5)
+        await h.poller.once()
+        assert (await h.state()).coverage[-1].end == START - timedelta(seconds=1.5)
 
 
 async def test_what_the_vendor_may_still_be_indexing_is_not_called_covered(tmp_path: Path) -> None:

@@ -58,8 +58,8 @@ def _namespace() -> str:
     return ""
 
 
-async def run_while_held(store: Store, lease: Lease, work: Callable[[], Awaitable[_T]]) -> _T:
-    """Run ``work`` and renew ``lease`` until it ends; then give the lease up, however ``work`` ended.
+async def run_while_held(store: Store, lease: Lease, work: Callable[[], Awaitable[_T]], *, ttl: timedelta = TTL) -> _T:
+    """Run ``work`` and renew ``lease``, three times in ``ttl``, until it ends; then give it up, however ``work`` ended.
 
     Raises:
         LeaseLost: somebody else holds it now; ``work`` was cancelled.
@@ -72,9 +72,9 @@ async def run_while_held(store: Store, lease: Lease, work: Callable[[], Awaitabl
     async def renew() -> None:
         nonlocal lost
         while True:
-            await anyio.sleep(TTL.total_seconds() / 3)
+            await anyio.sleep(ttl.total_seconds() / 3)
             try:
-                renewed = await store.acquire(lease.name, lease.holder, TTL)
+                renewed = await store.acquire(lease.name, lease.holder, ttl)
             except StoreError as error:  # the fencing token guards the data meanwhile; the next renewal may succeed
                 log.warning("could not renew the lease %s: %s", lease.name, error)
                 continue
