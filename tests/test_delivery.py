@@ -121,6 +121,22 @@ async def test_a_sink_that_is_down_while_changes_are_offered_one_by_one_loses_no
     assert set(receiver.taken) == {"a", "c"}
 
 
+async def test_failures_of_long_ago_do_not_count_once_something_was_delivered(tmp_path: Path) -> None:
+    receiver = Receiver()
+    receiver.failures = 1
+    async with filled_store(tmp_path, "a") as store:
+        delivery = Delivery(receiver, store, holder="test:1:a")
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(delivery.run)
+                await receiver.arrived.wait()
+                receiver.arrived = anyio.Event()
+                await put(store, "b")
+                await receiver.arrived.wait()  # so the batch before it is done with
+                group.cancel_scope.cancel()
+    assert delivery._failures == 0
+
+
 async def test_only_one_process_feeds_a_sink(tmp_path: Path) -> None:
     async with filled_store(tmp_path, "a") as store:
         lease = await store.acquire("deliver:receiver", "other:1:b", TTL)
