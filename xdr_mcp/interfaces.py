@@ -285,6 +285,20 @@ class Store(Protocol):
         """A source's own small memory."""
         ...
 
+    # -- what an archive kept
+
+    async def restore(self, changes: Sequence[Change]) -> int:
+        """Put changes back as they were, in one transaction: seq, kind, revision, times, record. How many were not held.
+
+        They come in order, to a store that holds nothing else. A version that is held already is left alone, so that what
+        was interrupted can be begun again. ``before`` becomes the version of the alert that was restored before it; a
+        revision that the alert has reached already (two stores fed one archive) becomes the next. Nothing is called covered.
+
+        Raises:
+            StoreError: one that is not held does not follow the newest change, or cannot be kept; nothing was written.
+        """
+        ...
+
     # -- the asker's side
 
     async def get(self, alert_id: str) -> Change | None:

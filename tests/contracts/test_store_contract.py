@@ -20,8 +20,8 @@ from model_vendor import START, ManualClock, record
 from msgspec import structs
 from strategies import NOW, alerts, moments, queries, storable_texts
 
-from xdr_mcp.alert import Alert, ChangeKind, Entity, EntityKind, Severity, Status
-from xdr_mcp.errors import LeaseLost, QueryError, StoreUnusable
+from xdr_mcp.alert import Alert, Change, ChangeKind, Entity, EntityKind, Severity, Status
+from xdr_mcp.errors import LeaseLost, QueryError, StoreError, StoreUnusable
 from xdr_mcp.interfaces import (
     DeadLetter,
     Found,
@@ -930,3 +930,117 @@ async def test_dead_letters_are_told_newest_first_and_once(store: Store) -> None
         await store.bury(letter)
     assert [letter.seq for letter in await store.dead_letters()] == [3, 2, 1]
     assert await store.dead_letters(1) == (letters[0],)
+
+
+# ------------------------------------------------------------------------------------------------ what an archive kept
+
+
+async def fill_with_versions(store: Store, clock: ManualClock) -> tuple[Change, ...]:
+    """Several revisions of alerts of two sources, whose seqs, times and kinds all differ; what the store tells of them."""
+    one, other = await lease_of(store), await lease_of(store, "poll:other")
+    host = Entity(EntityKind.HOST, "web-01")
+    await store.save("model", page(record("1", START, entities=(host,)), record("../2", START)), one)
+    clock.advance(seconds=2)
+    await store.save("other", page(record("1", START + SECOND, source="other", severity=Severity.HIGH)), other)
+    await store.save("model", page(record("1", START + SECOND, status=Status.RESOLVED)), one)
+    clock.advance(seconds=2)
+    moved = record("1", START + 2 * SECOND, created=START - HOUR, title="reopened", status=Status.NEW)
+    await store.save("model", page(record("../2", START, title="same time"), moved), one)
+    return await store.changes(0, 100)
+
+
+async def test_changes_that_are_restored_are_told_and_found_as_before(
+    store: Store, opener: Opener, tmp_path: Path, clock: ManualClock
+) -> None:
+    changes = await fill_with_versions(store, clock)
+    assert {change.kind for change in changes} == set(ChangeKind)
+    (tmp_path / "again").mkdir()
+    async with opener(tmp_path / "again", ManualClock(NOW)) as again:
+        assert await again.restore(changes[:3]) == 3
+        assert await again.restore(changes[3:]) == len(changes) - 3
+        assert await again.changes(0, 100) == changes
+        assert await again.last_seq() == await store.last_seq()
+        for change in changes:
+            assert await again.get(change.alert.id) == await store.get(change.alert.id)
+        for text in ("", "reopened", "host:web*", "severity:high", "status:new", "title:alert", "source:other"):
+            query = parse(text, now=NOW)
+            assert await listing(again, query) == await listing(store, query), text
+            assert await again.count(query) == await store.count(query), text
+        assert [(state.source, state.alerts) for state in await again.states()] == [("model", 2), ("other", 1)]
+        assert {state.coverage for state in await again.states()} == {()}
+
+
+async def test_what_was_restored_is_not_told_again_when_it_is_polled(
+    store: Store, opener: Opener, tmp_path: Path, clock: ManualClock
+) -> None:
+    changes = await fill_with_versions(store, clock)
+    (tmp_path / "again").mkdir()
+    async with opener(tmp_path / "again", clock) as again:
+        await again.restore(changes)
+        for change in changes:
+            told = await again.save(
+                change.alert.source, page(Record(change.alert, change.raw)), await lease_of(again, change.alert.source)
+            )
+            assert (told.created, told.updated) == (0, 0)
+        assert await again.changes(0, 100) == changes
+        new = await save(again, record("1", START + HOUR))
+        assert (new.updated, new.last_seq) == (1, changes[-1].seq + 1)
+        newest = await again.get("model/1")
+        assert newest is not None
+        assert newest.revision == 4
+
+
+async def test_restoring_again_changes_nothing(
+    store: Store, opener: Opener, tmp_path: Path, clock: ManualClock
+) -> None:
+    changes = await fill_with_versions(store, clock)
+    assert await store.restore(changes) == 0
+    (tmp_path / "again").mkdir()
+    async with opener(tmp_path / "again", clock) as again:
+        await again.restore(changes[:4])
+        assert await again.restore(changes) == len(changes) - 4
+        assert await again.changes(0, 100) == changes
+
+
+async def test_a_change_that_would_come_too_late_is_refused_and_nothing_is_written(
+    store: Store, opener: Opener, tmp_path: Path, clock: ManualClock
+) -> None:
+    changes = await fill_with_versions(store, clock)
+    (tmp_path / "again").mkdir()
+    async with opener(tmp_path / "again", clock) as again:
+        await again.restore(changes[1:2])
+        with pytest.raises(StoreError, match="empty"):
+            await again.restore([*changes[2:], changes[0]])
+        assert [change.seq for change in await again.changes(0, 100)] == [changes[1].seq]
+
+
+async def test_a_change_that_cannot_be_kept_is_refused_and_nothing_is_written(store: Store) -> None:
+    good = Change(
+        seq=5,
+        kind=ChangeKind.CREATED,
+        revision=1,
+        alert=record("1", START).alert,
+        before=None,
+        raw=b"{}",
+        fetched=START,
+        saved=START,
+    )
+    bad = structs.replace(good, seq=6, alert=structs.replace(record("2", START).alert, title="lone \ud800 surrogate"))
+    with pytest.raises(StoreError, match="change 6"):
+        await store.restore([good, bad])
+    assert await store.last_seq() == 0
+
+
+async def test_a_later_revision_is_restored_though_the_one_before_it_is_missing(
+    store: Store, opener: Opener, tmp_path: Path, clock: ManualClock
+) -> None:
+    changes = await fill_with_versions(store, clock)
+    last = [change for change in changes if change.alert.id == "model/1"][-1]
+    (tmp_path / "again").mkdir()
+    async with opener(tmp_path / "again", clock) as again:
+        await again.restore([last])
+        assert await again.changes(0, 100) == (structs.replace(last, before=None),)
+        assert await again.restore([structs.replace(last, seq=90, raw=b'{"other": 1}')]) == 1
+        newest = await again.get("model/1")
+        assert newest is not None
+        assert (newest.seq, newest.revision) == (90, 4)

@@ -13,7 +13,7 @@ import apsw
 import msgspec
 from msgspec import Struct, structs
 
-from xdr_mcp.alert import Alert, Status, change_kind
+from xdr_mcp.alert import Alert, ChangeKind, Status, change_kind
 from xdr_mcp.interfaces import Page, Quarantined, Record, Saved
 from xdr_mcp.query import terms_of, texts_of
 from xdr_mcp.store.sqlite.keys import LARGEST, Slots, microseconds
@@ -22,7 +22,7 @@ from xdr_mcp.store.sqlite.sources import source_id
 from xdr_mcp.store.sqlite.where import level_tokens, presence, term_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from xdr_mcp.store.sqlite.terms import Dictionary
@@ -35,7 +35,7 @@ CATCHING_UP = 7_200_000_000
 IMPLAUSIBLE = 86_400_000_000
 """Microseconds. A version from further in the future is not believed to be the newest: what comes after it replaces it."""
 
-_UNKEEPABLE = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
+UNKEEPABLE = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 """A lone surrogate, an integer out of range, a value of another type than the model says."""
 _STATUSES = {status.ocsf_id: status for status in Status}
 
@@ -62,6 +62,22 @@ class Version(Struct):
     updated: int
     digest: bytes
 
+    @classmethod
+    def of(cls, record: Record) -> Version:
+        """Raises one of ``UNKEEPABLE`` for what cannot be kept."""
+        alert = record.alert
+        return cls(record, uid_of(alert.id), microseconds(alert.created), microseconds(alert.updated), record.digest())
+
+
+class Entry(Struct):
+    """What the journal is to say of a version, beside the version itself. Times are microseconds."""
+
+    seq: int
+    kind: ChangeKind
+    revision: int
+    fetched: int
+    saved: int
+
 
 def save_page(
     connection: apsw.Connection, dictionary: Dictionary, page: Page, *, source: str, lease: str, now: datetime
@@ -70,51 +86,25 @@ def save_page(
     return _PageSave(connection, dictionary, page, source_id(connection, source, lease), now).run()
 
 
-class _PageSave:
-    def __init__(
-        self, connection: apsw.Connection, dictionary: Dictionary, page: Page, source: int, now: datetime
-    ) -> None:
+class Journal:
+    """Versions that are entered, in order, and then written: the journal, the heads of their alerts, what these are found by."""
+
+    def __init__(self, connection: apsw.Connection, dictionary: Dictionary) -> None:
         self._connection = connection
         self._dictionary = dictionary
-        self._page = page
-        self._now = microseconds(now)
-        self._fetched = microseconds(page.fetched)
-        self._source = source
-        self._set_aside = list(page.quarantined)
-        self._counts = dict.fromkeys(("created", "updated", "unchanged", "outdated"), 0)
-        self._seq: int = newest_seq(connection)
+        self.seq: int = newest_seq(connection)
+        self.heads: dict[bytes, Head] = {}
+        self._keys: dict[bytes, int] = {}
         self._told: set[tuple[bytes, int, bytes]] = set()
-        self._arrived: list[int] = []
-        """When each version was updated that is the first of its alert or moved its updated time on."""
         self._changes: list[tuple[object, ...]] = []
         self._latest: dict[bytes, Version] = {}
-        self._heads: dict[bytes, Head] = {}
-        self._keys: dict[bytes, int] = {}
 
-    def run(self) -> tuple[Saved, Mapping[str, int]]:
-        versions = [version for record in self._page.records if (version := self._version(record))]
-        self._heads = self._known_heads({version.uid for version in versions})
-        self._keys = {uid: head.key for uid, head in self._heads.items()}
-        new = [version.created for version in versions if version.uid not in self._heads]
+    def look_up(self, versions: Sequence[Version]) -> None:
+        """Bring up what is stored of their alerts, and room for those that are new."""
+        self.heads = self._known_heads({version.uid for version in versions})
+        self._keys = {uid: head.key for uid, head in self.heads.items()}
+        new = [version.created for version in versions if version.uid not in self.heads]
         self._slots = Slots(self._connection, new)
-        for version in versions:
-            self._take(version)
-        numbers = self._write()
-        quarantined = self._quarantine()
-        self._count(quarantined)
-        return Saved(**self._counts, quarantined=quarantined, last_seq=self._seq), numbers
-
-    # ---- what each record is
-
-    def _version(self, record: Record) -> Version | None:
-        alert = record.alert
-        try:
-            return Version(
-                record, uid_of(alert.id), microseconds(alert.created), microseconds(alert.updated), record.digest()
-            )
-        except _UNKEEPABLE as error:
-            self._refuse(record, error)
-            return None
 
     def _known_heads(self, uids: set[bytes]) -> dict[bytes, Head]:
         if not uids:
@@ -126,21 +116,8 @@ class _PageSave:
         )
         return {uid: Head(*head) for uid, *head in rows}
 
-    def _take(self, version: Version) -> None:
-        head = self._heads.get(version.uid)
-        if head is None:
-            self._arrived.append(version.updated)
-            self._keep(version, head)
-        elif self._was_told(version, head):
-            self._counts["unchanged"] += 1
-        elif version.updated < head.updated <= self._now + IMPLAUSIBLE:
-            self._counts["outdated"] += 1
-        else:
-            if version.updated > head.updated:
-                self._arrived.append(version.updated)
-            self._keep(version, head)
-
-    def _was_told(self, version: Version, head: Head) -> bool:
+    def was_told(self, version: Version, head: Head) -> bool:
+        """Whether this version stands in the journal already."""
         key = (version.uid, version.updated, version.digest)
         if (version.updated, version.digest) == (head.updated, head.digest) or key in self._told:
             return True
@@ -151,60 +128,45 @@ class _PageSave:
         ).fetchone()
         return found is not None
 
-    def _keep(self, version: Version, head: Head | None) -> None:
-        try:
-            body = _readable(version.record.alert)
-        except _UNKEEPABLE as error:
-            self._refuse(version.record, error)
-            return
-        alert = version.record.alert
-        self._seq += 1
+    def enter(self, version: Version, head: Head | None, entry: Entry, body: bytes) -> None:
+        """Put a version into the journal and at the head of its alert."""
+        self.seq = entry.seq
+        self._changes.append(
+            (
+                *(entry.seq, version.uid, entry.revision, head.seq if head else None, entry.kind.value),
+                *(version.updated, entry.fetched, entry.saved, version.digest, body, version.record.raw),
+            )
+        )
         if head is None:
-            kind, before, revision = change_kind(None, alert), None, 1
-            self._heads[version.uid] = Head(
+            self.heads[version.uid] = Head(
                 self._slots.take(version.created),
-                self._seq,
-                self._seq,
-                1,
-                alert.status.ocsf_id,
+                entry.seq,
+                entry.seq,
+                entry.revision,
+                version.record.alert.status.ocsf_id,
                 version.created,
                 version.updated,
                 version.digest,
             )
-            self._counts["created"] += 1
         else:
-            # what a change did depends on the status alone, so the body before it need not be read
-            kind = change_kind(structs.replace(alert, status=_STATUSES[head.status]), alert)
-            before, revision = head.seq, head.revision + 1
-            self._move(version, head)
-            self._counts["updated"] += 1
-        self._changes.append(
-            (
-                *(self._seq, version.uid, revision, before, kind.value, version.updated),
-                *(self._fetched, self._now, version.digest, body, version.record.raw),
-            )
-        )
+            self._move(version, head, entry)
         self._told.add((version.uid, version.updated, version.digest))
         self._latest[version.uid] = version
 
-    def _move(self, version: Version, head: Head) -> None:
+    def _move(self, version: Version, head: Head, entry: Entry) -> None:
         """Make ``version`` the head. When the vendor changed its created time, it moves in the listing."""
         if version.created != head.created:
             head.key = self._slots.take(version.created)
-        head.seq, head.revision = self._seq, head.revision + 1
+        head.seq, head.revision = entry.seq, entry.revision
         head.status = version.record.alert.status.ocsf_id
         head.created, head.updated, head.digest = version.created, version.updated, version.digest
 
-    def _refuse(self, record: Record, error: Exception) -> None:
-        self._set_aside.append(Quarantined(record.raw, f"cannot be kept: {error}"))
-
-    # ---- writing
-
-    def _write(self) -> Mapping[str, int]:
+    def write(self) -> Mapping[str, int]:
+        """Write what was entered; the numbers of terms, to be remembered once this is committed."""
         if not self._changes:
             return {}
-        latest = [(self._heads[uid], version) for uid, version in self._latest.items()]
-        left = [(key,) for uid, key in self._keys.items() if self._heads[uid].key != key]
+        latest = [(self.heads[uid], version) for uid, version in self._latest.items()]
+        left = [(key,) for uid, key in self._keys.items() if self.heads[uid].key != key]
         indexed = [(head.key, _Indexed.of(version.record.alert)) for head, version in latest]
         numbers = self._dictionary.number(self._connection, {name for _, entry in indexed for name in entry.names})
         self._connection.executemany(
@@ -224,6 +186,77 @@ class _PageSave:
             [(key, *entry.texts, entry.tokens(numbers)) for key, entry in indexed],
         )
         return numbers
+
+
+class _PageSave:
+    def __init__(
+        self, connection: apsw.Connection, dictionary: Dictionary, page: Page, source: int, now: datetime
+    ) -> None:
+        self._connection = connection
+        self._journal = Journal(connection, dictionary)
+        self._page = page
+        self._now = microseconds(now)
+        self._fetched = microseconds(page.fetched)
+        self._source = source
+        self._set_aside = list(page.quarantined)
+        self._counts = dict.fromkeys(("created", "updated", "unchanged", "outdated"), 0)
+        self._arrived: list[int] = []
+        """When each version was updated that is the first of its alert or moved its updated time on."""
+
+    def run(self) -> tuple[Saved, Mapping[str, int]]:
+        versions = [version for record in self._page.records if (version := self._version(record))]
+        self._journal.look_up(versions)
+        for version in versions:
+            self._take(version)
+        numbers = self._journal.write()
+        quarantined = self._quarantine()
+        self._count(quarantined)
+        return Saved(**self._counts, quarantined=quarantined, last_seq=self._journal.seq), numbers
+
+    # ---- what each record is
+
+    def _version(self, record: Record) -> Version | None:
+        try:
+            return Version.of(record)
+        except UNKEEPABLE as error:
+            self._refuse(record, error)
+            return None
+
+    def _take(self, version: Version) -> None:
+        head = self._journal.heads.get(version.uid)
+        if head is None:
+            self._arrived.append(version.updated)
+            self._keep(version, head)
+        elif self._journal.was_told(version, head):
+            self._counts["unchanged"] += 1
+        elif version.updated < head.updated <= self._now + IMPLAUSIBLE:
+            self._counts["outdated"] += 1
+        else:
+            if version.updated > head.updated:
+                self._arrived.append(version.updated)
+            self._keep(version, head)
+
+    def _keep(self, version: Version, head: Head | None) -> None:
+        try:
+            body = readable(version.record.alert)
+        except UNKEEPABLE as error:
+            self._refuse(version.record, error)
+            return
+        alert = version.record.alert
+        if head is None:
+            kind, revision = change_kind(None, alert), 1
+            self._counts["created"] += 1
+        else:
+            # what a change did depends on the status alone, so the body before it need not be read
+            kind = change_kind(structs.replace(alert, status=_STATUSES[head.status]), alert)
+            revision = head.revision + 1
+            self._counts["updated"] += 1
+        self._journal.enter(version, head, Entry(self._journal.seq + 1, kind, revision, self._fetched, self._now), body)
+
+    def _refuse(self, record: Record, error: Exception) -> None:
+        self._set_aside.append(Quarantined(record.raw, f"cannot be kept: {error}"))
+
+    # ---- writing
 
     def _quarantine(self) -> int:
         """Keep what was set aside; how much of it is new."""
@@ -285,7 +318,7 @@ class _Indexed(Struct):
         return " ".join((self.levels, *(f"t{numbers[name]}" for name in self.names)))
 
 
-def _readable(alert: Alert) -> bytes:
+def readable(alert: Alert) -> bytes:
     """The alert as JSON that is known to be read back: what cannot be would stop every reader of changes for good."""
     if alert.count > LARGEST:
         raise OverflowError(f"count {alert.count} is out of range")

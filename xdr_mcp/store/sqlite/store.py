@@ -17,12 +17,13 @@ from xdr_mcp.store.sqlite import revisions, sources
 from xdr_mcp.store.sqlite.bell import Bell
 from xdr_mcp.store.sqlite.file import explained, open_reader
 from xdr_mcp.store.sqlite.keys import microseconds, moment
+from xdr_mcp.store.sqlite.restoring import restore_changes
 from xdr_mcp.store.sqlite.saving import save_page
 from xdr_mcp.store.sqlite.terms import Dictionary, fitting
 from xdr_mcp.store.sqlite.where import Where, compile_where
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime, timedelta
     from pathlib import Path
 
@@ -104,6 +105,19 @@ class SqliteStore:
     def memory(self, source: str) -> SourceMemory:
         """See ``Store.memory``."""
         return SourceMemory(self._database, source)
+
+    # -- what an archive kept
+
+    async def restore(self, changes: Sequence[Change]) -> int:
+        """See ``Store.restore``."""
+        try:
+            restored, numbers = await self._database.write(
+                lambda connection: restore_changes(connection, self._dictionary, changes)
+            )
+        finally:
+            self._bell.ring()
+        self._dictionary.remember(numbers)
+        return restored
 
     # -- the asker's side
 
