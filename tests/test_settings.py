@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -352,3 +353,27 @@ def test_every_setting_is_documented_with_its_default(prefix: str, model: type[B
 
 def test_the_primary_source_is_one_of_ours() -> None:
     assert PRIMARY in source_types()
+
+
+def test_a_stores_archive_stays_where_it_began_whatever_folder_a_process_runs_in(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    shared = {"": {"data_dir": tmp_path / "data"}}
+    began = places(load(shared, folder=first))
+    began.make()
+    assert began.alerts == first / "alerts"
+    assert places(load(shared, folder=second)).alerts == first / "alerts"
+
+
+def test_a_setting_says_otherwise_and_an_archive_that_is_gone_begins_anew(tmp_path: Path) -> None:
+    shared = {"": {"data_dir": tmp_path / "data"}}
+    places(load(shared, folder=tmp_path)).make()
+    chosen = load({"": {"data_dir": tmp_path / "data", "alerts_dir": tmp_path / "chosen"}}, folder=tmp_path)
+    assert places(chosen).alerts == tmp_path / "chosen"
+    places(chosen).make()
+    assert places(load(shared, folder=tmp_path)).alerts == tmp_path / "alerts"
+
+    (tmp_path / "moved").mkdir()
+    shutil.rmtree(tmp_path / "alerts")
+    assert places(load(shared, folder=tmp_path / "moved")).alerts == tmp_path / "moved" / "alerts"

@@ -1,14 +1,22 @@
-"""Where things lie: the store and the archive, in the working directory or, where that can't be written, per user."""
+"""Where things lie: the store and the archive, in the working directory or, where that can't be written, per user.
+
+A store's archive stays where it began unless a setting says otherwise: processes that share a store may run in different
+folders, and whichever of them writes the archive must not begin another. The store's folder keeps a note of it.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xdr_mcp.errors import SettingsError
 from xdr_mcp.settings import Configuration
+
+NOTE = "archive-lies-in"
 
 
 @dataclass(frozen=True)
@@ -31,14 +39,23 @@ class Places:
         Raises:
             SettingsError: one of them cannot be made.
         """
-        for variable, folder in (("XDR_DATA_DIR", self.data), ("XDR_ALERTS_DIR", self.alerts)):
-            try:
-                _make_private(folder)
-            except OSError as error:
-                raise SettingsError(
-                    f"{variable}: {folder} cannot be made or written: {error.strerror}; "
-                    f"point {variable} at a folder that can be"
-                ) from error
+        with _explained("XDR_ALERTS_DIR", self.alerts):
+            _make_private(self.alerts)
+        with _explained("XDR_DATA_DIR", self.data):
+            _make_private(self.data)
+            if not _noted(self.data):
+                (self.data / NOTE).write_text(f"{self.alerts.resolve()}\n", encoding="utf-8")
+
+
+@contextmanager
+def _explained(variable: str, folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(
+            f"{variable}: {folder} cannot be made or written: {error.strerror}; "
+            f"point {variable} at a folder that can be"
+        ) from error
 
 
 def places(configuration: Configuration) -> Places:
@@ -50,16 +67,33 @@ def places(configuration: Configuration) -> Places:
         for variable, folder in variables.items()
         if configuration.origin(variable) == "default" and not _writable(here / folder)
     ]
-    if not stuck:
-        return Places(here / settings.data_dir, here / settings.alerts_dir)
+    found = Places(here / settings.data_dir, here / settings.alerts_dir)
+    if stuck:
+        found = _per_user(found, stuck, here)
+    noted = _noted(found.data)
+    if noted and configuration.origin("XDR_ALERTS_DIR") == "default":
+        found = replace(found, alerts=noted)
+    return found
+
+
+def _per_user(places: Places, stuck: list[str], here: Path) -> Places:
     import platformdirs  # noqa: PLC0415 (rarely needed, and commands are to start fast)
 
     per_user = platformdirs.user_data_path("xdr-mcp", appauthor=False)
     return Places(
-        per_user if "XDR_DATA_DIR" in stuck else here / settings.data_dir,
-        per_user / "alerts" if "XDR_ALERTS_DIR" in stuck else here / settings.alerts_dir,
+        per_user if "XDR_DATA_DIR" in stuck else places.data,
+        per_user / "alerts" if "XDR_ALERTS_DIR" in stuck else places.alerts,
         f"the working directory {here} cannot be written; {' and '.join(stuck)} are not set, so {per_user} is used",
     )
+
+
+def _noted(data: Path) -> Path | None:
+    """Where the archive of the store in this folder began, if it is still there."""
+    try:
+        noted = Path((data / NOTE).read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError):
+        return None
+    return noted if noted.is_absolute() and noted.is_dir() else None
 
 
 def _writable(folder: Path) -> bool:
