@@ -24,7 +24,6 @@ import pytest
 from archiving_process import archive_of, deliver
 from disk_edge import DiskEdge, Unsynced, lose_power
 from model_vendor import START, record
-from power_loss import a_power_loss_disk
 from truth import check_archive, every_change
 
 from xdr_mcp.alert import Change
@@ -35,6 +34,7 @@ from xdr_mcp.store import open_store
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.usefixtures("no_waiting_for_the_store_s_syncs"),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),
 ]
 
@@ -79,13 +79,6 @@ async def one_for_a_new_folder(template: Path) -> None:
     await save(template, "a", "b", "c")
     await deliver(template, archive_of(template))
     await save(template, "d", hours=1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_waiting_for_the_store_s_syncs() -> Iterator[None]:
-    """No power is lost here but that of the archive's disk."""
-    with a_power_loss_disk():
-        yield
 
 
 @pytest.fixture(
