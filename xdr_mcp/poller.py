@@ -91,6 +91,10 @@ class Piece(Struct, frozen=True):
     window: Window
     live: bool
 
+    def __str__(self) -> str:
+        end = "now" if self.live else f"{self.window.end:%Y-%m-%dT%H:%M:%SZ}"
+        return f"what changed from {self.window.start:%Y-%m-%dT%H:%M:%SZ} to {end}"
+
 
 def due(covered: tuple[Window, ...], origin: datetime, now: datetime, look_back: timedelta) -> list[Piece]:
     """What is to be read, newest first: every hole in ``covered`` between ``origin`` and ``now``, and always the last stretch.
@@ -378,6 +382,7 @@ class Poller:
     async def _read(self, piece: Piece, lease: Lease, report: PollReport) -> None:
         """Read one window whole, in halves where the vendor cannot page through it, and record it as covered."""
         started = self._clock()
+        log.debug("%s: reading %s", self._source.name, piece)
         try:
             async with aclosing(self._source.pages(piece.window, live=piece.live)) as pages:
                 async for page in pages:
@@ -395,7 +400,9 @@ class Poller:
             await self._store.cover(self._source.name, covered, lease)
 
     async def _save(self, page: Page, lease: Lease, report: PollReport) -> None:
-        report.add(await self._store.save(self._source.name, page, lease))
+        saved = await self._store.save(self._source.name, page, lease)
+        report.add(saved)
+        log.debug("%s: a page of %d alerts: %s", self._source.name, len(page.records), saved)
         for quarantined in page.quarantined:
             log.warning("%s: a record was set aside: %s", self._source.name, quarantined.reason)
         self._progress(report)

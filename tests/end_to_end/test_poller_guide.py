@@ -220,11 +220,14 @@ def test_debug_shows_what_happens_and_never_the_token(by: str, tmp_path: Path) -
         options = {"token": SECRET if by == "environment" else "", "XDR_MAX_RETRIES": "0"}
         with polling("--debug", *given, folder=tmp_path, url=url, **options) as poller:
             poller.wait_for(r"DEBUG .*XDR_BASE_URL=http")  # configuration
+            poller.wait_for(r"DEBUG .*reading what changed from .* to now")  # steps
             poller.wait_for(r"DEBUG .*GET .*/alerts sort=-updatedAt")  # requests
+            poller.wait_for(r"DEBUG .*connection connect tcp complete")  # the connection's state
             poller.wait_for(r"DEBUG .*/alerts → 200, \d+ bytes, \d+ ms")  # responses
-            poller.wait_for(r"xdr: \d+ new, \d+ changed, \d+ known")  # steps
+            poller.wait_for(r"DEBUG .*a page of \d+ alerts")  # steps
+            poller.wait_for(r"DEBUG .*wrote alert_\S+\.json: created \w+ \w+ xdr/")  # alert details
             httpx.post(f"{url.partition('/xdr-alert')[0]}/_sim/faults", json={"vices": "401:1"}, trust_env=False)
-            poller.wait_for(r"WARNING .*failure 1; next in")  # the connection's state
+            poller.wait_for(r"WARNING .*failure 1; next in")  # failures
             vendor.calm()
             poller.wait_for(r"/alerts → 200")
             assert poller.stop() == 0

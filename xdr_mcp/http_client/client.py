@@ -172,7 +172,9 @@ class HttpClient:
             wait_max=LONGEST_SLEEP,
         ):
             with attempt:
-                request = self._client.build_request(method, target, content=content, headers=extra)
+                request = self._client.build_request(
+                    method, target, content=content, headers=extra, extensions={"trace": _tell_connection}
+                )
                 answer = self._judge(await self._authorised(request))
                 try:
                     return await reader(answer)
@@ -308,6 +310,12 @@ class HttpClient:
             wait = f"asks to wait {wish:.0f} s" if wish else "try again later"
             raise Unavailable(f"{told}; {wait}", status=status, retry_after=wish)
         raise RequestRejected(f"{told}; the vendor does not take this request as it is", status=status)
+
+
+async def _tell_connection(event: str, _: Mapping[str, Any]) -> None:
+    """Serves httpcore's trace hook. Only the names of events are told: what goes with them may hold the credential."""
+    if event.startswith("connection.") and not event.endswith(".started"):
+        _logger.debug("%s", event.replace("_", " ").replace(".", " "))
 
 
 async def _whole(answer: Answer) -> Answer:

@@ -7,6 +7,7 @@ whole files and leftovers that the next start removes. Names never contain the v
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import re
 import secrets
@@ -22,6 +23,8 @@ import msgspec
 
 from xdr_mcp.alert import Change
 from xdr_mcp.errors import ChangeRefused, SinkError
+
+log = logging.getLogger(__name__)
 
 FLAT_LIMIT = 10_000
 """Up to this many files lie directly in the folder; later ones go to ``<day>/<hour>/`` folders, by updated time (UTC)."""
@@ -99,6 +102,7 @@ class Archive:
                 temporary, path = written[-1]
                 temporary.rename(path)
                 written.pop()
+                log.debug("wrote %s: %s", path.name, _summary(files[path]))
                 self._flat = (self._flat or 0) + (path.parent == self._folder)
         finally:
             for temporary, _ in written:
@@ -126,6 +130,11 @@ class Archive:
             self._encode(change.alert),
             change.raw,
         )
+
+
+def _summary(change: Change) -> str:
+    alert = change.alert
+    return f"{change.kind} {alert.severity} {alert.status} {alert.id} {alert.title}"
 
 
 def file_name(change: Change) -> str:

@@ -216,7 +216,9 @@ class Reader:
             sort=sort,
             probed=self._clock(),
         )
-        log.info("probed the API: time filter %s, sorts by time %s", abilities.time_filter, abilities.sorts)
+        log.info(
+            "the API %s and %s", _can(abilities.time_filter, "filter by time"), _can(abilities.sorts, "sort by it")
+        )
         await self._memory.remember(_MEMORY_KEY, msgspec.json.encode(abilities).decode())
         return abilities
 
@@ -383,6 +385,10 @@ class _Totals:
     def tell_the_end(self, listing: Listing, end: int) -> bool:
         """It says that there are none from ``end`` on, and has shown that it counts more than the page."""
         return self._exceeds_pages and not self.overcount and listing.total is not None and listing.total <= end
+
+
+def _can(able: bool, what: str) -> str:  # noqa: FBT001 (private, and plain where it is called)
+    return f"can {what}" if able else f"cannot {what}"
 
 
 def updated_at(item: dict[str, Any]) -> datetime | None:
