@@ -465,6 +465,54 @@ async def test_what_the_vendor_may_still_be_indexing_is_not_called_covered(tmp_p
         assert (await h.state()).coverage[-1].end == START - 3 * MINUTE
 
 
+# ------------------------------------------------------------------------------------------------ reaching back
+
+
+async def test_reaching_back_reads_what_lies_before_the_first_poll_and_tells_nothing_twice(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        h.vendor.put("old", START - timedelta(days=20))
+        h.vendor.put("new", START - HOUR)
+        await h.poller.once()
+        assert await h.ids() == {"new"}
+        await h.poller.reach_back(START - timedelta(days=30))
+        report = await h.poller.once()
+        assert await h.ids() == {"new", "old"}
+        assert report.created == 1
+        assert (await h.state()).coverage == (Window(START - timedelta(days=30), START),)
+
+
+async def test_an_interrupted_reach_back_is_taken_up_where_it_stopped_by_whoever_polls(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        for day in range(10):
+            h.vendor.put(str(day), START - timedelta(days=day, hours=1))
+        pages = itertools.count(1)
+
+        def fail_at_the_sixth_page() -> None:
+            if next(pages) == 6:
+                raise Unavailable("down for a moment")
+
+        await h.poller.reach_back(START - timedelta(days=10))
+        h.vendor.before_page = fail_at_the_sixth_page
+        with pytest.raises(Unavailable):
+            await h.poller.once()
+        read = await h.ids()
+        assert len(read) == 5
+        h.vendor.windows.clear()
+        await h.new_poller("test:2:b").once()
+        assert len(await h.ids()) == 10
+        again = [window for window in h.vendor.windows if window.end < START]
+        assert max(window.end for window in again) <= START - timedelta(days=5)
+
+
+async def test_reaching_back_less_far_than_history_goes_changes_nothing(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        h.vendor.put("a", START - timedelta(hours=20))
+        await h.poller.reach_back(START - timedelta(days=2))
+        await h.poller.reach_back(START - HOUR)
+        await h.poller.once()
+        assert await h.ids() == {"a"}
+
+
 # ------------------------------------------------------------------------------------------------ one poller a store
 
 

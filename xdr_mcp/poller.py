@@ -184,6 +184,16 @@ class Poller:
         self._gaps_rest = 0
         return await run_while_held(self._store, lease, lambda: self._attempt(lease))
 
+    async def reach_back(self, since: datetime) -> None:
+        """Have history begin at ``since`` at the latest: what lies between it and what is covered is due from now on.
+
+        Kept in the store, so that it is read by whoever polls, and read on after an interruption.
+        """
+        memory = self._store.memory(self._source.name)
+        remembered = await memory.recall("origin")
+        if remembered is None or since < datetime.fromisoformat(remembered):
+            await memory.remember("origin", since.isoformat())
+
     async def _idle(self) -> None:
         while True:
             await self._report_idle()
