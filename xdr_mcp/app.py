@@ -10,7 +10,7 @@ import logging
 import os
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from pydantic import BaseModel, SecretStr
 
-from xdr_mcp import __version__, telemetry
+from xdr_mcp import __version__, rebuild, telemetry
 from xdr_mcp.alert import Change
 from xdr_mcp.delivery import Delivery
 from xdr_mcp.errors import SettingsError, StoreUnusable, XdrMcpError
@@ -30,6 +30,7 @@ from xdr_mcp.poller import Pace, Poller, PollReport
 from xdr_mcp.query import Query, matches
 from xdr_mcp.settings import Choice, Configuration, Settings, SourceName, load
 from xdr_mcp.sinks.archive import Archive
+from xdr_mcp.sinks.archived import ArchivedChanges, Tell
 
 if TYPE_CHECKING:  # a second to import
     from xdr_mcp.server import XdrServer
@@ -245,6 +246,37 @@ async def poll(setup: Setup, progress: Progress = _silent) -> None:
             for source in setup.settings.sources
         ]
         await _together(_filling(setup, store, opened, progress))
+
+
+async def rebuild_store(setup: Setup, folder: Path, left_out: Tell, progress: rebuild.Progress) -> rebuild.Rebuilt:
+    """Put back into the store what an archive tells; ``left_out`` is told of every file that is not whole.
+
+    Raises:
+        SettingsError: there is no such archive, or the store holds other alerts.
+        StoreError: the store cannot be used, or somebody polls into it.
+    """
+    if not await anyio.Path(folder).is_dir():
+        raise SettingsError(f"--from {folder}: there is no such folder")
+    async with keeping(setup) as store:
+        with closing(ArchivedChanges(folder, left_out)) as archived:
+            rebuilt = await rebuild.rebuild_store(archived, store, progress)
+        if await anyio.Path(folder).samefile(setup.places.alerts):  # what lies there need not be delivered there
+            await store.move(Archive.name, rebuilt.last_seq)
+    return rebuilt
+
+
+async def rebuild_archive(setup: Setup, left_out: Tell, progress: rebuild.Progress) -> int:
+    """Write what the archive lacks of everything stored; how many changes that is. Damaged files are told, not replaced.
+
+    Raises:
+        StoreError: there is no store, it cannot be used, or another process feeds the archive. SinkError: nor can the folder.
+    """
+    async with looking(setup) as store:
+        delivery = Delivery(_archive(setup), store, holder=holder_name())
+        delivered = await delivery.redeliver(lambda number: progress(f"{number:,} changes archived"))
+    with closing(ArchivedChanges(setup.places.alerts, left_out)) as archived:
+        await rebuild.scan(archived, progress)
+    return delivered
 
 
 def _filling(setup: Setup, store: Store, sources: list[Source], progress: Progress = _silent) -> list[Work]:

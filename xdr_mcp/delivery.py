@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import anyio
 
@@ -25,6 +26,10 @@ MOST_UNFORESEEN = 5
 """Failures in a row that no sink should have, before a batch is offered one by one and what fails again is set aside."""
 QUIET = 30.0
 """Seconds to wait for a change before looking again anyway: a missed wake-up costs this, never data."""
+
+
+def _silent(_: int) -> None:
+    """No progress is shown."""
 
 
 class Delivery:
@@ -66,10 +71,20 @@ class Delivery:
         """
         if await self._store.position(self._sink.name) >= await self._store.last_seq():
             return 0
+        return await self._run_alone(self._deliver_all)
+
+    async def redeliver(self, progress: Callable[[int], None]) -> int:
+        """Deliver every change from the first, to a sink that lost what it had; how many changes that was.
+
+        The sink recognises what it still has. ``progress`` is told how many were offered. Raises as ``drain`` does.
+        """
+        return await self._run_alone(partial(self._deliver_after, 0, progress))
+
+    async def _run_alone(self, work: Callable[[], Awaitable[int]]) -> int:
         lease = await self._acquire()
         if lease is None:
             raise LeaseLost(f"another process delivers to {self._sink.name} already; see `xdr-mcp status`")
-        return await run_while_held(self._store, lease, self._deliver_all)
+        return await run_while_held(self._store, lease, work)
 
     async def _acquire(self) -> Lease | None:
         return await self._store.acquire(f"deliver:{self._sink.name}", self._holder, TTL)
@@ -80,7 +95,9 @@ class Delivery:
             await self._store.wait(await self._store.position(self._sink.name), QUIET)
 
     async def _deliver_all(self) -> int:
-        position = await self._store.position(self._sink.name)
+        return await self._deliver_after(await self._store.position(self._sink.name), _silent)
+
+    async def _deliver_after(self, position: int, progress: Callable[[int], None]) -> int:
         delivered = 0
         while batch := await self._store.changes(position, BATCH):
             await self._deliver(batch)
@@ -88,6 +105,7 @@ class Delivery:
             await self._store.move(self._sink.name, position)
             delivered += len(batch)
             self._failures = self._unforeseen = 0
+            progress(delivered)
         return delivered
 
     async def _deliver(self, batch: Sequence[Change]) -> None:

@@ -12,6 +12,7 @@ import click
 
 from xdr_mcp import __version__
 from xdr_mcp.cli.look import alerts, doctor, show, status
+from xdr_mcp.cli.rebuild import rebuild
 from xdr_mcp.cli.run import demo, poll, serve, simulate
 from xdr_mcp.cli.terminal import plain
 from xdr_mcp.errors import AuthenticationError, QueryError, SettingsError, StoreUnusable, Unavailable, XdrMcpError
@@ -109,5 +110,5 @@ def main() -> None:  # noqa: D103 (its help is above: click wants characters in 
     pass
 
 
-for command in (demo, serve, poll, alerts, show, status, doctor, simulate):
+for command in (demo, serve, poll, alerts, show, status, doctor, rebuild, simulate):
     main.add_command(command)

@@ -19,7 +19,7 @@ from xdr_mcp.cli.terminal import poll_progress, program, say
 from xdr_mcp.errors import SettingsError
 from xdr_mcp.settings import LOOPBACK, PRIMARY, parse_duration
 
-_ALERTS_DIR = click.option(
+ALERTS_DIR = click.option(
     "--alerts-dir",
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the archive writes its files.  [XDR_ALERTS_DIR; default: alerts in the working directory]",
@@ -37,7 +37,7 @@ _ALERTS_DIR = click.option(
     metavar="TOKEN",
     help="The XDR's token. Other users of this machine can see a command line: prefer XDR_AUTH_TOKEN.",
 )
-@_ALERTS_DIR
+@ALERTS_DIR
 @common
 def poll(
     interval: str | None,
@@ -77,7 +77,7 @@ def poll(
 @click.option(
     "--port", type=int, help="Port to listen on with --http; 0 takes a free one.  [XDR_HTTP_PORT; default: 8765]"
 )
-@_ALERTS_DIR
+@ALERTS_DIR
 @common
 def serve(
     transport: str,

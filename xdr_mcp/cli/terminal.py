@@ -193,3 +193,15 @@ def poll_progress() -> Iterator[Callable[[PollReport], None]]:
             progress.update(tasks[report.source], description=str(report))
 
         yield show
+
+
+@contextmanager
+def task_progress() -> Iterator[Callable[[str], None]]:
+    """Shows how far a piece of work has come, live on stderr where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console(stderr=True), transient=True, refresh_per_second=4) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda text: progress.update(task, description=text)
