@@ -304,6 +304,34 @@ def without_before(change: Change) -> Change:
     return structs.replace(change, before=None)
 
 
+async def test_what_no_store_would_keep_or_live_with_is_left_out_alone(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "store.db") as store, open_store(tmp_path / "again.db") as again:
+        await put(store, "model", *(record(each, START, count=7) for each in ("many", "late", "elsewhere", "good")))
+        await delivery(store, tmp_path).drain()
+        many, late, elsewhere, good = (
+            tmp_path / "alerts" / file_name(change) for change in await store.changes(0, 100)
+        )
+        many.write_bytes(many.read_bytes().replace(b'"count":7', b'"count":%d' % 2**63))
+        late.write_bytes(late.read_bytes().replace(b'"seq":2', b'"seq":%d' % (2**63 - 1)))
+        elsewhere.rename(tmp_path / elsewhere.name)
+        elsewhere.symlink_to(tmp_path / elsewhere.name)
+        told = Told()
+        await rebuild(tmp_path / "alerts", again, told)
+        assert told.keys() == {many.name, late.name, elsewhere.name}
+        assert "regular" in told[elsewhere.name]
+        assert [file_name(change) for change in await again.changes(0, 100)] == [good.name]
+
+
+async def test_large_records_are_read_a_few_at_a_time(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "store.db") as store:
+        raw = b'{"x": "%b"}' % (b"x" * 3_000_000)
+        await put(store, "model", *(Record(record(f"{number}", START).alert, raw) for number in range(5)))
+        await delivery(store, tmp_path).drain()
+    with closing(ArchivedChanges(tmp_path / "alerts", Told())) as archived:
+        assert list(archived.scan()) == [5]
+        assert [len(batch) for batch in archived.batches()] == [3, 2]
+
+
 async def test_a_file_cut_short_at_any_byte_is_recognised(tmp_path: Path) -> None:
     async with open_store(tmp_path / "store.db") as store, open_store(tmp_path / "again.db") as again:
         await put(store, "model", Record(record("a", START).alert, b'{"id": "a",\n "in": {"n": [1, {}]}\n}'))
@@ -349,6 +377,13 @@ async def test_a_store_that_holds_other_alerts_is_refused_and_left_alone(tmp_pat
         with pytest.raises(SettingsError, match="--data-dir"):
             await rebuild(tmp_path / "alerts", again)
         assert await again.changes(0, 100) == before
+
+
+async def test_a_store_that_differs_in_a_record_s_bytes_alone_is_refused(tmp_path: Path) -> None:
+    async with filled(tmp_path) as (_, changes), open_store(tmp_path / "again.db") as again:
+        await again.restore([structs.replace(changes[0], raw=b'{"another": "store"}')])
+        with pytest.raises(SettingsError, match="--data-dir"):
+            await rebuild(tmp_path / "alerts", again)
 
 
 async def test_a_store_that_is_being_polled_is_refused(tmp_path: Path) -> None:
