@@ -190,6 +190,24 @@ def test_polling_once_more_tells_nothing_twice(tmp_path: Path, vendor: str) -> N
     assert {file.name for file in (tmp_path / "elsewhere").iterdir()} == files
 
 
+def test_a_backfill_reads_what_lies_before_the_first_poll(tmp_path: Path, vendor: str) -> None:
+    settings = {"XDR_BASE_URL": vendor, "XDR_AUTH_TOKEN": TOKEN}
+    first = run("poll", "--once", **settings, XDR_INITIAL_LOOKBACK="1s")
+    assert first.exit_code == 0
+    assert len(list((tmp_path / "alerts").glob("alert_*.json"))) < 60
+    found = run("backfill", "--since", "30d", **settings)
+    assert found.exit_code == 0
+    assert len(list((tmp_path / "alerts").glob("alert_*.json"))) >= 60
+    assert "0 new" in run("backfill", "--since", "30d", **settings).stdout
+
+
+@pytest.mark.parametrize(("since", "told"), [("soon", "write it like"), ("2999-01-01", "not in the past")])
+def test_a_backfill_from_no_time_in_the_past_ends_with_2(since: str, told: str) -> None:
+    found = run("backfill", "--since", since)
+    assert found.exit_code == 2
+    assert told in found.output
+
+
 def test_refused_credentials_end_with_3(vendor: str) -> None:
     found = run("poll", "--once", "--base-url", vendor, "--auth-token", "not-the-token-at-all")
     assert found.exit_code == 3

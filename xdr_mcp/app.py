@@ -12,7 +12,7 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -197,8 +197,10 @@ def unknown_settings(setup: Setup) -> list[str]:
 # ---------------------------------------------------------------- headless polling
 
 
-async def poll_once(setup: Setup, progress: Progress = _silent) -> list[PollReport]:
+async def poll_once(setup: Setup, progress: Progress = _silent, *, since: datetime | None = None) -> list[PollReport]:
     """Read everything that is due from every source, and archive it. One source's failure does not stop the others.
+
+    With ``since``, history begins there from now on, for whoever polls.
 
     Raises:
         SettingsError, SourceError, StoreError, SinkError: the first failure; further ones are logged.
@@ -215,6 +217,8 @@ async def poll_once(setup: Setup, progress: Progress = _silent) -> list[PollRepo
                 try:
                     async with open_source(setup, source, store.memory(source.name)) as opened:
                         poller = Poller(opened, store, pace=pace(setup.settings), holder=name, progress=progress)
+                        if since is not None:
+                            await poller.reach_back(since)
                         reports.append(await poller.once())
                 except XdrMcpError as error:
                     failures.append(error)

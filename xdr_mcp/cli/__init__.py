@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from xdr_mcp import __version__
+from xdr_mcp.cli.backfill import backfill
 from xdr_mcp.cli.look import alerts, doctor, show, status
 from xdr_mcp.cli.rebuild import rebuild
 from xdr_mcp.cli.run import demo, poll, serve, simulate
@@ -110,5 +111,5 @@ def main() -> None:  # noqa: D103 (its help is above: click wants characters in 
     pass
 
 
-for command in (demo, serve, poll, alerts, show, status, doctor, rebuild, simulate):
+for command in (demo, serve, poll, backfill, alerts, show, status, doctor, rebuild, simulate):
     main.add_command(command)
