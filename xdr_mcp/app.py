@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,8 +27,9 @@ from xdr_mcp.errors import SettingsError, StoreUnusable, XdrMcpError
 from xdr_mcp.interfaces import Health, Memory, Source, SourceType, Store, utc_now
 from xdr_mcp.lease import holder_name
 from xdr_mcp.places import Places, places
-from xdr_mcp.poller import Pace, Poller, PollReport
+from xdr_mcp.poller import Pace, Poller, PollReport, read_again
 from xdr_mcp.query import Query, matches
+from xdr_mcp.retention import Policy, Retention
 from xdr_mcp.settings import Choice, Configuration, Settings, SourceName, load
 from xdr_mcp.sinks.archive import Archive
 from xdr_mcp.sinks.archived import ArchivedChanges, Tell
@@ -97,6 +99,11 @@ def pace(settings: Settings) -> Pace:
         rescan_every=settings.rescan_every,
         rescan_span=settings.rescan_span,
     )
+
+
+def policy(settings: Settings) -> Policy:
+    """What the store keeps, as the settings say."""
+    return Policy(age=settings.keep, alerts=settings.keep_alerts, size=settings.keep_bytes)
 
 
 # ---------------------------------------------------------------- the parts
@@ -225,6 +232,7 @@ async def poll_once(setup: Setup, progress: Progress = _silent, *, since: dateti
             beside.cancel_scope.cancel()
         try:
             await delivery.drain()
+            await _retention(setup, store, name).once()
         except XdrMcpError as error:
             failures.append(error)
     for failure in failures[1:]:
@@ -287,7 +295,18 @@ def _filling(setup: Setup, store: Store, sources: list[Source], progress: Progre
     """What fills the store and what follows it durably, each to be run for ever."""
     name = holder_name()
     pollers = [Poller(source, store, pace=pace(setup.settings), holder=name, progress=progress) for source in sources]
-    return [*(poller.run for poller in pollers), Delivery(_archive(setup), store, holder=name).run]
+    works: list[Work] = [*(poller.run for poller in pollers), Delivery(_archive(setup), store, holder=name).run]
+    return [*works, _retention(setup, store, name).run] if policy(setup.settings) else works
+
+
+def _retention(setup: Setup, store: Store, holder: str) -> Retention:
+    return Retention(
+        store,
+        policy(setup.settings),
+        read_again=partial(read_again, store, pace(setup.settings)),
+        sinks=(Archive.name,),
+        holder=holder,
+    )
 
 
 def _archive(setup: Setup) -> Archive:
@@ -424,6 +443,8 @@ def _cursor_key(folder: Path) -> bytes:
 def status_facts(setup: Setup) -> dict[str, Any]:
     """What ``status`` tells beside what the store knows."""
     facts: dict[str, Any] = {"store": str(setup.places.store), "archive": str(setup.places.alerts)}
+    if kept := str(policy(setup.settings)):
+        facts["keeps"] = kept
     return facts | ({"note": setup.places.moved} if setup.places.moved else {})
 
 

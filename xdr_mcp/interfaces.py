@@ -10,7 +10,7 @@ suite per seam runs over every implementation (``tests/contracts/``).
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -241,6 +241,28 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     at: datetime
 
 
+class Keep(Struct, frozen=True, kw_only=True):
+    """What a retention policy keeps; None sets no limit. Longest unchanged is dropped first."""
+
+    since: datetime | None = None
+    """An alert that is closed is kept while its updated time is no earlier. One that is not closed has no age."""
+    alerts: int | None = None
+    """Most alerts, whatever their status."""
+    size: int | None = None
+    """Most bytes in use in the store; space that became free is used again."""
+
+
+class Forgotten(Struct, frozen=True, kw_only=True):
+    """What was dropped."""
+
+    alerts: int = 0
+    changes: int = 0
+    """Revisions of those alerts."""
+    quarantined: int = 0
+    over: bool = False
+    """A limit on number or size is exceeded still."""
+
+
 class Store(Protocol):
     """The one place of truth. Safe for several processes; every method may be called from any task of one event loop.
 
@@ -296,6 +318,24 @@ class Store(Protocol):
 
         Raises:
             StoreError: one that is not held does not follow the newest change, or cannot be kept; nothing was written.
+        """
+        ...
+
+    # -- what need not be kept for ever
+
+    async def forget(
+        self, keep: Keep, needed: Mapping[str, Sequence[Window]], sinks: Sequence[str], lease: Lease
+    ) -> Forgotten:
+        """Drop alerts, each with all its revisions, and quarantined records, as ``keep`` asks; some thousands at most.
+
+        In many short transactions, so that no save waits long, and none of them leaves half an alert. Call it until it drops
+        nothing. It never drops
+
+        - a change that a sink has not taken: one of ``sinks``, or any other that ever moved its position;
+        - an alert whose updated time, or time of saving, lies in one of ``needed``: what polling may yet read again of
+          each source, where it would be taken for new. All is needed of a source that is not named there.
+
+        An alert that is dropped and then changes at the vendor is created again. Raises LeaseLost.
         """
         ...
 

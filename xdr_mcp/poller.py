@@ -10,7 +10,7 @@ import logging
 import random
 from collections.abc import Callable
 from contextlib import aclosing
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import anyio
 from msgspec import Struct, structs
@@ -37,6 +37,8 @@ LONGEST_STRETCH = timedelta(minutes=5)
 """A small daily budget stretches the interval, but no further than this."""
 LIVE_SHARE, RESCAN_SHARE = 0.8, 0.1
 """Parts of a daily budget; what remains is for gaps, retries and the operator's own calls."""
+_ORIGIN = "origin"
+"""What a source's memory calls the beginning of its history."""
 
 
 class Pace(Struct, frozen=True, kw_only=True):
@@ -111,6 +113,25 @@ def due(covered: tuple[Window, ...], origin: datetime, now: datetime, look_back:
     begins = (hole.start if hole.start <= origin else max(origin, hole.start - look_back) for hole in holes)
     windows = [Window(begin, hole.end) for begin, hole in zip(begins, holes, strict=True)]
     return [Piece(window, live=number == 0) for number, window in enumerate(reversed(windows))]
+
+
+async def read_again(store: Store, pace: Pace, now: datetime) -> dict[str, tuple[Window, ...]]:
+    """By source, what polling may yet read or read again: an alert in there that is forgotten would be told as new.
+
+    That is every hole with its look-back, and all since twice the longest look-back: a rescan that was cut off, and what a
+    clock that ran ahead has forgotten, reach that far at most.
+    """
+    return {state.source: await _read_again(store, state, pace, now) for state in await store.states()}
+
+
+async def _read_again(store: Store, state: SourceState, pace: Pace, now: datetime) -> tuple[Window, ...]:
+    remembered = await store.memory(state.source).recall(_ORIGIN)
+    origin = datetime.fromisoformat(remembered) if remembered else now - pace.initial_lookback
+    reach = max(pace.longest_look_back, pace.rescan_span)
+    live, *gaps = (piece.window for piece in due(state.coverage, origin, now, reach))
+    covered = state.coverage[-1].end if state.coverage else origin
+    since = min(live.start, min(covered, now) - 2 * reach)
+    return (*reversed(gaps), Window(since, datetime.max.replace(tzinfo=UTC)))
 
 
 class Poller:
@@ -190,9 +211,9 @@ class Poller:
         Kept in the store, so that it is read by whoever polls, and read on after an interruption.
         """
         memory = self._store.memory(self._source.name)
-        remembered = await memory.recall("origin")
+        remembered = await memory.recall(_ORIGIN)
         if remembered is None or since < datetime.fromisoformat(remembered):
-            await memory.remember("origin", since.isoformat())
+            await memory.remember(_ORIGIN, since.isoformat())
 
     async def _idle(self) -> None:
         while True:
@@ -343,11 +364,11 @@ class Poller:
     async def _origin(self, now: datetime) -> datetime:
         """Where history begins for this store: fixed by the first poll, unless its clock ran ahead."""
         memory = self._store.memory(self._source.name)
-        remembered = await memory.recall("origin")
+        remembered = await memory.recall(_ORIGIN)
         if remembered is not None and (origin := datetime.fromisoformat(remembered)) < now:
             return origin
         origin = now - self._pace.initial_lookback
-        await memory.remember("origin", origin.isoformat())
+        await memory.remember(_ORIGIN, origin.isoformat())
         return origin
 
     async def _rescan_due(self, now: datetime) -> bool:

@@ -23,6 +23,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
+    ByteSize,
     ConfigDict,
     Field,
     SecretStr,
@@ -197,6 +198,19 @@ class Settings(BaseModel):
         description="How often a longer stretch is re-read, for what arrived later than any lag measured.",
     )
     rescan_span: PositiveDuration = Field(timedelta(hours=24), description="How long that stretch is.")
+    keep: PositiveDuration | None = Field(
+        None,
+        description="Alerts that are closed are dropped from the store when they have not changed for so long, such as `90d`. "
+        "Not set, they are kept; an alert that is not closed has no age.",
+    )
+    keep_alerts: int | None = Field(
+        None, description="Most alerts in the store; those that changed longest ago are dropped, open ones too.", ge=1
+    )
+    keep_bytes: ByteSize | None = Field(
+        None,
+        description="Most bytes that the store fills, such as `10GB`; alerts that changed longest ago are dropped, open ones too.",
+        ge=1,
+    )
     data_dir: Folder = Field(
         Path(".xdr-mcp"),
         description="Where the store lies. Relative to the working directory; where that can't be written, the per-user data "
@@ -432,7 +446,7 @@ def _is_secret(model: type[BaseModel], name: str) -> bool:
     return "Secret" in str(model.model_fields[name].annotation)
 
 
-def show(value: object) -> str:
+def show(value: object) -> str:  # noqa: PLR0911 (one a kind of value)
     """A setting's value, fit to be shown: ``set`` for a secret, no password in a URL."""
     match value:
         case None | () | "":
@@ -443,6 +457,8 @@ def show(value: object) -> str:
             return str(value).lower()
         case timedelta():
             return show_duration(value)
+        case ByteSize():
+            return value.human_readable(decimal=True)
         case tuple() | list():
             return ",".join(map(str, value))
         case _:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -24,8 +24,10 @@ from xdr_mcp.alert import Alert, Change, ChangeKind, Entity, EntityKind, Severit
 from xdr_mcp.errors import LeaseLost, QueryError, StoreError, StoreUnusable
 from xdr_mcp.interfaces import (
     DeadLetter,
+    Forgotten,
     Found,
     Health,
+    Keep,
     Lease,
     Page,
     Position,
@@ -1044,3 +1046,184 @@ async def test_a_later_revision_is_restored_though_the_one_before_it_is_missing(
         newest = await again.get("model/1")
         assert newest is not None
         assert (newest.seq, newest.revision) == (90, 4)
+
+
+# ------------------------------------------------------------------------------------------------ forgetting
+
+NOTHING_NEEDED: dict[str, tuple[Window, ...]] = {"model": ()}
+
+
+async def forget(
+    store: Store,
+    keep: Keep,
+    needed: Mapping[str, Sequence[Window]] = NOTHING_NEEDED,
+    sinks: Sequence[str] = (),
+) -> Forgotten:
+    return await store.forget(keep, needed, sinks, await lease_of(store, "retention"))
+
+
+async def save_five(store: Store, **fields: Any) -> None:
+    await save(store, *(record(str(number), START + number * SECOND, **fields) for number in range(5)))
+
+
+async def test_without_a_limit_nothing_is_forgotten(store: Store) -> None:
+    await save_five(store, status=Status.RESOLVED)
+    assert await forget(store, Keep()) == Forgotten()
+    assert await store.count(EVERYTHING) == 5
+
+
+async def test_an_alert_that_is_closed_is_forgotten_by_its_age_and_an_open_one_is_not(store: Store) -> None:
+    await save(
+        store,
+        record("closed", START, status=Status.RESOLVED),
+        record("suppressed", START, status=Status.SUPPRESSED),
+        record("open", START),
+        record("younger", START + HOUR, status=Status.RESOLVED),
+    )
+    assert await forget(store, Keep(since=START + HOUR)) == Forgotten(alerts=2, changes=2)
+    assert sorted(await listing(store)) == ["open", "younger"]
+    assert await forget(store, Keep(since=START + HOUR)) == Forgotten()
+
+
+async def test_of_too_many_alerts_those_that_changed_longest_ago_are_forgotten(store: Store) -> None:
+    await save_five(store)
+    await save(store, record("0", START + HOUR, created=START))
+    assert await forget(store, Keep(alerts=3)) == Forgotten(alerts=2, changes=2)
+    assert sorted(await listing(store)) == ["0", "3", "4"]
+
+
+async def test_what_is_too_old_goes_before_anything_that_is_open(store: Store) -> None:
+    await save(
+        store, record("open", START), *(record(str(n), START + SECOND, status=Status.RESOLVED) for n in range(3))
+    )
+    assert (await forget(store, Keep(since=START + HOUR, alerts=1))).alerts == 3
+    assert await forget(store, Keep(since=START + HOUR, alerts=1)) == Forgotten()
+    assert await listing(store) == ["open"]
+
+
+async def test_an_alert_is_forgotten_with_all_its_revisions(store: Store) -> None:
+    versions = [record("1", START + number * SECOND, title=f"title {number}") for number in range(4)]
+    for version in versions:
+        await save(store, version)
+    await save(store, record("2", START + HOUR))
+    assert await forget(store, Keep(alerts=1)) == Forgotten(alerts=1, changes=4)
+    assert await store.get("model/1") is None
+    assert [change.alert.vendor_id for change in await store.changes(0, 100)] == ["2"]
+    assert await store.count(Query(root=Words(("title",)))) == 0
+    assert (await state_of(store)).alerts == 1
+
+
+async def test_a_seq_is_not_used_again_for_what_comes_after_what_was_forgotten(store: Store) -> None:
+    await save_five(store)
+    await forget(store, Keep(alerts=1))
+    await forget(store, Keep(since=START + HOUR, alerts=0))
+    assert await store.changes(0, 100) == ()
+    assert await store.last_seq() == 5
+    assert await save(store, record("9", START)) == Saved(created=1, last_seq=6)
+
+
+async def test_what_was_forgotten_and_changes_is_created_again(store: Store) -> None:
+    await save_five(store)
+    await forget(store, Keep(alerts=0))
+    await save(store, record("1", START + HOUR, status=Status.RESOLVED))
+    change = await store.get("model/1")
+    assert change is not None
+    assert (change.kind, change.revision, change.before) == (ChangeKind.CREATED, 1, None)
+    assert await listing(store, parse("status:resolved", now=NOW)) == ["1"]
+
+
+async def test_nothing_is_forgotten_that_a_sink_has_not_taken(store: Store) -> None:
+    await save_five(store)
+    assert await forget(store, Keep(alerts=0), sinks=("archive",)) == Forgotten(over=True)
+    await store.move("archive", 2)
+    assert await forget(store, Keep(alerts=0), sinks=("archive",)) == Forgotten(alerts=2, changes=2, over=True)
+    await store.move("archive", 5)
+    await store.move("webhook", 4)
+    assert (await forget(store, Keep(alerts=0), sinks=("archive",))).alerts == 2
+    assert await listing(store) == ["4"]
+
+
+async def test_an_alert_whose_newest_revision_a_sink_has_not_taken_keeps_the_ones_before(store: Store) -> None:
+    await save_five(store)
+    await save(store, record("0", START + 9 * SECOND, created=START, title="again"))
+    await store.move("archive", 5)
+    await forget(store, Keep(alerts=0))
+    (first, again) = await store.changes(0, 100)
+    assert again.before == first.alert
+
+
+async def test_nothing_is_forgotten_that_may_be_read_again(store: Store, clock: ManualClock) -> None:
+    clock.advance(days=10)
+    await save_five(store)
+    needed = {"model": (Window(START + SECOND, START + 2 * SECOND), Window(START + 4 * SECOND, START + HOUR))}
+    assert await forget(store, Keep(alerts=0), needed) == Forgotten(alerts=2, changes=2, over=True)
+    assert sorted(await listing(store)) == ["1", "2", "4"]
+    saved_just_now = {"model": (Window(clock.now, clock.now + HOUR),)}
+    assert (await forget(store, Keep(alerts=0), saved_just_now)).alerts == 0
+
+
+async def test_all_is_needed_of_a_source_that_nothing_is_said_of(store: Store) -> None:
+    await save_five(store)
+    await save(store, record("1", START, source="other"), source="other")
+    assert (await forget(store, Keep(alerts=0), {"other": ()})).alerts == 1
+    assert await store.count(EVERYTHING) == 5
+
+
+async def test_quarantined_records_go_by_their_last_sight(store: Store, clock: ManualClock) -> None:
+    lease = await lease_of(store)
+    await store.save("model", page(quarantined=(Quarantined(b"old", "x"), Quarantined(b"seen again", "x"))), lease)
+    clock.advance(hours=1)
+    await store.save("model", page(quarantined=(Quarantined(b"seen again", "x"),)), lease)
+    assert await forget(store, Keep(since=clock.now)) == Forgotten(quarantined=1)
+    assert (await state_of(store)).quarantined == 1
+
+
+async def test_forgetting_under_a_lease_that_was_lost_drops_nothing(store: Store, clock: ManualClock) -> None:
+    await save_five(store)
+    lost = await lease_of(store, "retention")
+    clock.advance(seconds=10)
+    await lease_of(store, "retention", "other")
+    with pytest.raises(LeaseLost):
+        await store.forget(Keep(alerts=0), NOTHING_NEEDED, (), lost)
+    assert await store.count(EVERYTHING) == 5
+
+
+async def test_a_value_that_went_with_its_alert_is_found_when_it_comes_again(
+    opener: Opener, tmp_path: Path, clock: ManualClock
+) -> None:
+    """Two processes, for what one remembers of the store the other changes."""
+
+    def host(name: str) -> tuple[Entity, ...]:
+        return (Entity(EntityKind.HOST, name),)
+
+    async with opener(tmp_path, clock) as store, opener(tmp_path, clock) as other:
+        await save(store, record("1", START, entities=host("web1")))
+        await save(store, record("2", START + SECOND, entities=host("web2")))
+        await forget(other, Keep(alerts=1))
+        await save(other, record("3", START + HOUR, entities=host("db1")))
+        await save(store, record("4", START + HOUR, entities=host("web1")))
+        for query, ids in (("host:web1", ["4"]), ("host:web2", ["2"]), ("host:db1", ["3"]), ("host:web*", ["4", "2"])):
+            assert await listing(store, parse(query, now=NOW)) == ids
+
+
+@pytest.mark.parametrize("opener", OPENERS)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(data=st.data())
+def test_what_is_left_is_found_and_counted_as_in_memory(opener: Opener, data: st.DataObject) -> None:
+    stored = data.draw(st.lists(alerts(storable_texts), min_size=2, max_size=6, unique_by=lambda alert: alert.id))
+    limit = data.draw(st.integers(1, len(stored) - 1))
+    left = sorted(stored, key=lambda alert: alert.updated)[-limit:]
+    roots: list[Node | None] = [data.draw(nodes(stored)) for _ in range(8)]
+
+    async def run() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            async with opener(Path(folder), ManualClock()) as store:
+                for alert in stored:
+                    await save(store, Record(alert, alert.title.encode()), source=alert.source)
+                await forget(store, Keep(alerts=limit), {alert.source: () for alert in stored})
+                found = (await store.find(EVERYTHING, 100)).alerts
+                assert sorted(alert.updated for alert in found) == [alert.updated for alert in left]
+                for root in roots:
+                    await agree(store, list(found), root)
+
+    anyio.run(run)

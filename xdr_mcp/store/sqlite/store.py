@@ -12,8 +12,20 @@ import apsw
 import msgspec
 
 from xdr_mcp.errors import StoreUnusable
-from xdr_mcp.interfaces import DeadLetter, Found, Health, Lease, Page, Position, Saved, SourceState, Window
-from xdr_mcp.store.sqlite import revisions, sources
+from xdr_mcp.interfaces import (
+    DeadLetter,
+    Forgotten,
+    Found,
+    Health,
+    Keep,
+    Lease,
+    Page,
+    Position,
+    Saved,
+    SourceState,
+    Window,
+)
+from xdr_mcp.store.sqlite import retention, revisions, sources
 from xdr_mcp.store.sqlite.bell import Bell
 from xdr_mcp.store.sqlite.file import explained, open_reader
 from xdr_mcp.store.sqlite.keys import microseconds, moment
@@ -118,6 +130,14 @@ class SqliteStore:
             self._bell.ring()
         self._dictionary.remember(numbers)
         return restored
+
+    # -- what need not be kept for ever
+
+    async def forget(
+        self, keep: Keep, needed: Mapping[str, Sequence[Window]], sinks: Sequence[str], lease: Lease
+    ) -> Forgotten:
+        """See ``Store.forget``."""
+        return await retention.forget(self._database, keep, needed, sinks, lease)
 
     # -- the asker's side
 

@@ -14,21 +14,33 @@ if TYPE_CHECKING:
     from xdr_mcp.query import Pattern
 
 REMEMBERED = 50_000
-"""Values whose numbers are kept in memory; a number never changes."""
+"""Values whose numbers are kept in memory; a number never changes, until it is pruned."""
+
+
+class Numbers(dict[str, int]):
+    """Numbers by name, as they stand after ``pruning``: how often values were pruned."""
+
+    def __init__(self, pruning: int) -> None:
+        super().__init__()
+        self.pruning = pruning
 
 
 class Dictionary:
     """Numbers for values, of one writing process."""
 
     def __init__(self) -> None:
-        self._known: dict[str, int] = {}
+        self._known = Numbers(0)
 
-    def number(self, connection: apsw.Connection, names: set[str]) -> dict[str, int]:
+    def number(self, connection: apsw.Connection, names: set[str]) -> Numbers:
         """The number of every name, new ones given out within the caller's transaction.
 
         They are not remembered yet, for the transaction may fail: see ``remember``.
         """
-        numbers = {name: self._known[name] for name in names if name in self._known}
+        if (pruning := _prunings(connection)) != self._known.pruning:
+            self._known = Numbers(pruning)
+        known = self._known
+        numbers = Numbers(pruning)
+        numbers.update((name, known[name]) for name in names if name in known)
         if missing := names - numbers.keys():
             numbers.update(
                 connection.execute(
@@ -46,9 +58,38 @@ class Dictionary:
 
     def remember(self, numbers: Mapping[str, int]) -> None:
         """The transaction that used these numbers was committed."""
-        if len(self._known) + len(numbers) > REMEMBERED:
-            self._known.clear()
-        self._known.update(numbers)
+        known = self._known
+        if not isinstance(numbers, Numbers) or numbers.pruning != known.pruning:
+            return
+        if len(known) + len(numbers) > REMEMBERED:
+            known.clear()
+        known.update(numbers)
+
+
+def prune(connection: apsw.Connection, names: set[str]) -> None:
+    """Drop those of the values that no alert has any more. Every process that remembers numbers learns of it."""
+    numbers = connection.execute(
+        "SELECT terms.id FROM carray(?) AS name JOIN terms ON terms.name = name.value", (apsw.carray(tuple(names)),)
+    ).fetchall()
+    # the newest first: what went was old, and stepping over it would take long
+    unused = [
+        (number,)
+        for (number,) in numbers
+        if connection.execute(
+            "SELECT 1 FROM postings WHERE postings MATCH ? ORDER BY rowid DESC LIMIT 1", (f"terms : t{number}",)
+        ).get
+        is None
+    ]
+    if unused:
+        connection.executemany("DELETE FROM terms WHERE id = ?", unused)
+        connection.execute(
+            "INSERT OR REPLACE INTO memory (source, key, value) VALUES ('', 'prunings', ?)",
+            (str(_prunings(connection) + 1),),
+        )
+
+
+def _prunings(connection: apsw.Connection) -> int:
+    return int(connection.execute("SELECT value FROM memory WHERE source = '' AND key = 'prunings'").get or 0)
 
 
 def fitting(connection: apsw.Connection, field: str, pattern: Pattern) -> Sequence[int]:
