@@ -155,6 +155,27 @@ async def test_an_alert_later_than_any_look_back_is_found_by_the_rescan(tmp_path
         assert await h.ids() == {"very late"}
 
 
+@pytest.mark.parametrize(
+    ("late", "away"),
+    [(30 * MINUTE, timedelta(days=3)), (20 * HOUR, 10 * HOUR)],
+    ids=["before three days", "much, before a night"],
+)
+async def test_an_alert_that_was_late_just_before_we_were_away_is_found_by_the_rescan(
+    late: timedelta, away: timedelta, tmp_path: Path
+) -> None:
+    async with house(tmp_path) as h:
+        await h.poller.once()
+        h.clock.advance(minutes=1)
+        await h.poller.once()
+        h.clock.advance(seconds=1)
+        h.vendor.put("late", h.clock.now - late)
+        h.clock.now += away
+        for _ in range(8):
+            await h.poller.once()
+            h.clock.advance(minutes=10)
+        assert await h.ids() == {"late"}
+
+
 async def test_the_look_back_grows_with_the_lag_that_was_measured(tmp_path: Path) -> None:
     async with house(tmp_path) as h:
         await h.poller.once()

@@ -39,6 +39,8 @@ LIVE_SHARE, RESCAN_SHARE = 0.8, 0.1
 """Parts of a daily budget; what remains is for gaps, retries and the operator's own calls."""
 _ORIGIN = "origin"
 """What a source's memory calls the beginning of its history."""
+_RESCANNED = "rescanned"
+"""And when the last finished rescan began."""
 
 
 class Pace(Struct, frozen=True, kw_only=True):
@@ -130,7 +132,9 @@ async def _read_again(store: Store, state: SourceState, pace: Pace, now: datetim
     reach = max(pace.longest_look_back, pace.rescan_span)
     live, *gaps = (piece.window for piece in due(state.coverage, origin, now, reach))
     covered = state.coverage[-1].end if state.coverage else origin
-    since = min(live.start, min(covered, now) - 2 * reach)
+    rescanned = await store.memory(state.source).recall(_RESCANNED)
+    last = datetime.fromisoformat(rescanned) if rescanned else now
+    since = min(live.start, min(covered, last, now) - 2 * reach)
     return (*reversed(gaps), Window(since, datetime.max.replace(tzinfo=UTC)))
 
 
@@ -156,8 +160,9 @@ class Poller:
         self._health = Health()
         self._longest = self._longest_allowed
         """Longest piece read at once: halved when one fails, so that a vendor that fails often is read all the same."""
-        self._unscanned: Piece | None = None
-        """What is left of a rescan that was cut off."""
+        self._unscanned: list[Piece] = []
+        """What is left of a rescan that was cut off, oldest first."""
+        self._rescan_began = datetime.min.replace(tzinfo=UTC)
         self._gap_failures = 0
         self._gaps_rest = 0
         """Polls for which gaps are left alone."""
@@ -338,16 +343,23 @@ class Poller:
         self._gaps_rest = min(1 << min(self._gap_failures, 16), MOST_POLLS_BETWEEN_GAPS)
 
     async def _read_again(self, origin: datetime, now: datetime, lease: Lease, report: PollReport) -> None:
-        """The rescan: from where it was cut off, if it was, so that it ends however often the vendor fails."""
-        if self._unscanned is None:
-            if not await self._rescan_due(now):
+        """The rescan: what was covered since a span before the last one began, for what was indexed late since.
+
+        It goes on where it was cut off, if it was, so that it ends however often the vendor fails.
+        """
+        if not self._unscanned:
+            last = await self._rescanned(now)
+            if not self._rescan_due(last, now):
                 return
-            self._unscanned = Piece(Window(max(origin, now - self._pace.rescan_span), now), live=True)
+            since = max(origin, min(last, now) - self._pace.rescan_span)
+            self._unscanned = _within((await self._state()).coverage, Window(since, now))
+            self._rescan_began = now
         pages = report.pages
-        while self._unscanned is not None:
-            self._unscanned = await self._read_newest(self._unscanned, lease, report)
+        while self._unscanned:
+            rest = await self._read_newest(self._unscanned[-1], lease, report)
+            self._unscanned[-1:] = [rest] if rest else []
         self._rescan_pages = report.pages - pages
-        await self._store.memory(self._source.name).remember("rescanned", now.isoformat())
+        await self._store.memory(self._source.name).remember(_RESCANNED, self._rescan_began.isoformat())
 
     async def _state(self) -> SourceState:
         name = self._source.name
@@ -371,14 +383,18 @@ class Poller:
         await memory.remember(_ORIGIN, origin.isoformat())
         return origin
 
-    async def _rescan_due(self, now: datetime) -> bool:
+    async def _rescanned(self, now: datetime) -> datetime:
+        """When the last rescan that was finished began."""
         memory = self._store.memory(self._source.name)
-        remembered = await memory.recall("rescanned")
+        remembered = await memory.recall(_RESCANNED)
         if remembered is None:  # the first poll reads back far enough by itself
-            await memory.remember("rescanned", now.isoformat())
-            return False
+            await memory.remember(_RESCANNED, now.isoformat())
+            return now
+        return datetime.fromisoformat(remembered)
+
+    def _rescan_due(self, last: datetime, now: datetime) -> bool:
         every = self._affordable(self._rescan_pages, RESCAN_SHARE, self._pace.rescan_every, self._pace.rescan_span)
-        return not timedelta(0) <= now - datetime.fromisoformat(remembered) < every
+        return not timedelta(0) <= now - last < every
 
     def _affordable(self, requests: int, share: float, every: timedelta, longest: timedelta) -> timedelta:
         """``every``, or as much longer, up to ``longest``, as makes ``requests`` each time last the vendor's day."""
@@ -444,6 +460,12 @@ class Poller:
         vendor_started = started + min(skew, timedelta(0)) - (DATE_RESOLUTION if skew else timedelta(0))
         end = min(piece.window.end, vendor_started - self._source.limits.hold_back)
         return Window(piece.window.start, end) if end >= piece.window.start else None
+
+
+def _within(covered: tuple[Window, ...], bounds: Window) -> list[Piece]:
+    """The parts of what is covered that lie within ``bounds``, oldest first."""
+    parts = (Window(max(window.start, bounds.start), min(window.end, bounds.end)) for window in covered)
+    return [Piece(part, live=False) for part in parts if part.start <= part.end]
 
 
 def _halves(piece: Piece) -> tuple[Piece, Piece]:

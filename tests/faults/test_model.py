@@ -42,8 +42,8 @@ MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
-lateness = st.sampled_from([timedelta(0), 3 * MINUTE])
-"""Within the shortest look-back, a vendor's clock that is a minute slow included. What comes later than that is the rescan's."""
+lateness = st.sampled_from([timedelta(0), 3 * MINUTE, 50 * MINUTE, 20 * HOUR])
+"""Within the look-back, beyond it, and within the span of a rescan."""
 alerts = st.integers(0, 11).map(str)
 statuses = st.sampled_from([Status.NEW, Status.IN_PROGRESS, Status.RESOLVED])
 page_numbers = st.sampled_from([0, 0, 0, 1, 2, 3, 4])
