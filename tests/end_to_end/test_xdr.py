@@ -82,7 +82,8 @@ async def test_records_are_polled_stored_archived_filtered_and_read(
 async def check_that_it_is_read_whole(client: Any, row: dict[str, Any], record: dict[str, Any]) -> None:
     whole = await call(client, "get_alert", id=row["id"], include_raw=True)
     assert whole["raw"] == record
-    assert await read(client, f"xdr://alerts/{quote(row['id'], safe='')}") == whole
+    resource = await read(client, f"xdr://alerts/{quote(row['id'], safe='')}")
+    assert resource | {"coverage": None} == whole | {"coverage": None}  # which grows older meanwhile
     attributes = record["attributes"]
     conditions = [f'id:"{record["id"]}"', f'rule:"{attributes["ruleId"]}"', f'"{attributes["name"]}"']
     conditions += [f"technique:{attack['technique']}" for attack in whole["alert"].get("attacks", ())]
