@@ -104,7 +104,8 @@ def commands() -> list[str]:
 
 
 def test_there_is_a_command_for_everything_promised() -> None:
-    assert commands() == ["alerts", "demo", "doctor", "poll", "rebuild", "serve", "show", "simulate", "status"]
+    promised = "alerts backfill demo doctor poll rebuild serve show simulate status"
+    assert commands() == promised.split()
 
 
 @pytest.mark.parametrize("name", commands())
