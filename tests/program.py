@@ -70,6 +70,20 @@ class Running:
         self._reader.join(PATIENCE)
 
 
+def finished(*arguments: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """``xdr-mcp <arguments>`` in ``folder``, run to its end."""
+    return subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
 @contextmanager
 def running(*arguments: str, folder: Path, env: Mapping[str, str] | None = None) -> Iterator[Running]:
     """``xdr-mcp <arguments>`` in ``folder``; killed at the end if it still runs."""

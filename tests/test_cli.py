@@ -18,7 +18,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from model_vendor import record
-from program import PATIENCE, TOKEN, command, environment, running, simulated
+from program import PATIENCE, TOKEN, command, environment, finished, running, simulated
 
 from xdr_mcp.alert import Attack, Entity, EntityKind, Severity, Status
 from xdr_mcp.cli import EXIT_CODES, main
@@ -49,19 +49,6 @@ def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def run(*arguments: str, **variables: str) -> Result:
     return CliRunner().invoke(main, arguments, env=variables)
-
-
-def process(*arguments: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments),
-        cwd=folder,
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
 
 
 def some_alerts() -> tuple[Record, ...]:
@@ -154,7 +141,7 @@ def test_looking_imports_neither_the_mcp_sdk_nor_an_http_client(tmp_path: Path) 
 
 
 def test_the_module_is_the_same_command(tmp_path: Path) -> None:
-    found = process("--version", folder=tmp_path)
+    found = finished("--version", folder=tmp_path)
     assert found.returncode == 0
     assert found.stdout.startswith("xdr-mcp, version ")
 
@@ -504,7 +491,7 @@ def test_status_tells_how_polling_goes(tmp_path: Path) -> None:
 def test_a_server_over_stdio_works_where_the_working_directory_cannot_be_written(tmp_path: Path) -> None:
     folder = Path("/proc/self") if sys.platform == "linux" else tmp_path
     home = tmp_path / "home"
-    found = process("serve", folder=folder, XDG_DATA_HOME=str(home), **DEVELOPMENT)
+    found = finished("serve", folder=folder, XDG_DATA_HOME=str(home), **DEVELOPMENT)
     assert found.returncode == 0, found.stderr
     assert found.stdout == ""
     assert f"so {home}" in found.stderr
@@ -512,7 +499,7 @@ def test_a_server_over_stdio_works_where_the_working_directory_cannot_be_written
 
 
 def test_a_server_without_any_setting_starts_and_tells_what_is_missing(tmp_path: Path) -> None:
-    found = process("serve", folder=tmp_path)
+    found = finished("serve", folder=tmp_path)
     assert found.returncode == 0
     assert "xdr is not polled: " in found.stderr
     assert "XDR_BASE_URL is not set" in found.stderr
@@ -527,13 +514,13 @@ def test_a_server_over_http_tells_its_url_and_ends_in_order(tmp_path: Path) -> N
 
 
 def test_a_source_of_no_known_type_does_not_keep_the_server_down(tmp_path: Path) -> None:
-    found = process("serve", folder=tmp_path, XDR_SOURCES="xdr,mystery", **DEVELOPMENT)
+    found = finished("serve", folder=tmp_path, XDR_SOURCES="xdr,mystery", **DEVELOPMENT)
     assert found.returncode == 0
     assert "mystery is not polled: there is no source type 'mystery'" in found.stderr
 
 
 def test_polling_once_warns_of_a_variable_that_nothing_reads(tmp_path: Path) -> None:
-    found = process("poll", "--once", folder=tmp_path, XDR_POLL_INTERVALL="20", **DEVELOPMENT)
+    found = finished("poll", "--once", folder=tmp_path, XDR_POLL_INTERVALL="20", **DEVELOPMENT)
     assert found.returncode == 0
     assert "XDR_POLL_INTERVALL is not a setting and does nothing; did you mean XDR_POLL_INTERVAL?" in found.stderr
 

@@ -56,7 +56,7 @@ class Delivery:
                 log.warning("%s: %s", self._sink.name, error)
             except (SinkError, StoreError) as error:
                 self._failures += 1
-                log.error("%s: %s (it will be offered again)", self._sink.name, error)  # noqa: TRY400
+                log.error("%s: %s (it will be offered again)", self._sink.name, error)  # noqa: TRY400 (the message says all)
             except Exception:
                 self._failures += 1
                 log.exception("%s: delivery failed unexpectedly; it goes on", self._sink.name)

@@ -188,7 +188,7 @@ class Poller:
             except StoreError as error:
                 self._troubles += 1
                 log.error("%s: %s", self._source.name, error)  # noqa: TRY400 (the message says all; no traceback)
-            except Exception:
+            except Exception:  # the outermost loop of a task: told, counted, and tried again
                 self._troubles += 1
                 log.exception("%s: polling failed unexpectedly; it goes on", self._source.name)
             await anyio.sleep(_backoff(timedelta(seconds=1), self._troubles) if self._troubles else FOLLOW_EVERY)

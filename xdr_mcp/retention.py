@@ -74,7 +74,7 @@ class Retention:
                 await self.once()
             except StoreError as error:
                 log.error("retention: %s (it is tried again)", error)  # noqa: TRY400 (the message says all; no traceback)
-            except Exception:
+            except Exception:  # the outermost loop of a task: told, and tried again
                 log.exception("retention failed unexpectedly; it is tried again")
             await anyio.sleep(EVERY.total_seconds())
 

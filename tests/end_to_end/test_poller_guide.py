@@ -7,7 +7,6 @@ import json
 import re
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from program import Running, command, environment, running, simulated
+from program import Running, finished, running, simulated
 from truth import Vendor
 
 SECRET = "correct-horse-battery/staple+7"
@@ -33,19 +32,6 @@ def polling(*arguments: str, folder: Path, url: str = "", token: str = SECRET, *
     told = {"XDR_BASE_URL": url, "XDR_AUTH_TOKEN": token, "XDR_POLL_INTERVAL": "1", **variables}
     with running("poll", *arguments, folder=folder, env=told) as poller:
         yield poller
-
-
-def finished(*arguments: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments),
-        cwd=folder,
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
 
 
 def files(folder: Path) -> dict[str, bytes]:

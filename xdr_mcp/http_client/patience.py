@@ -34,7 +34,7 @@ def pause_before_retry(error: Exception) -> bool | float:
         return False
     if not error.retry_after:
         return True
-    return error.retry_after <= LONGEST_SLEEP and error.retry_after * random.uniform(1.0, 1.1)  # noqa: S311
+    return error.retry_after <= LONGEST_SLEEP and error.retry_after * random.uniform(1.0, 1.1)  # noqa: S311 (jitter)
 
 
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:

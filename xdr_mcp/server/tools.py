@@ -86,7 +86,7 @@ def alert_tools(answers: Answers) -> list[Tool]:
     async def get_alert(
         ctx: Context,
         *,
-        id: str,  # noqa: A002
+        id: str,  # noqa: A002 (the name that the model is shown)
         include_raw: Annotated[bool, Field(description="With the vendor's own record")] = False,
         as_text: AsText = False,
     ) -> Answer:
