@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from serving import BOUND, ERAS, NOON, Clock, a_server, an_alert, data_of, read,
 
 from xdr_mcp.errors import SettingsError
 from xdr_mcp.server import XdrServer
-from xdr_mcp.server.web import EndingAnswers, HttpOptions, serve_http
+from xdr_mcp.server.web import EndingAnswers, HttpOptions, _listen_on, serve_http
 
 pytestmark = pytest.mark.anyio
 both_eras = pytest.mark.parametrize("era", ERAS)
@@ -162,3 +163,10 @@ async def test_a_signal_ends_the_process_in_order_with_streams_open(
             await client.list_tools()
             process.send_signal(number)
             await ended_in_order(process)
+
+
+def test_answers_on_a_kept_connection_do_not_wait_for_acknowledgements() -> None:
+    with closing(_listen_on("127.0.0.1", 0)) as listener, closing(socket.create_connection(listener.getsockname())):
+        accepted, _ = listener.accept()
+        with closing(accepted):
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -15,8 +15,13 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Mount
+from starlette.types import Receive, Scope, Send
 
 from xdr_mcp.simulator import DEFAULT_TOKEN, Estate, Faults, create_app, running, serve
+from xdr_mcp.simulator.wire import EXTENSION
 
 pytestmark = pytest.mark.anyio
 
@@ -268,3 +273,18 @@ async def test_all_vices_together_leave_most_answers_whole(serving: Serving) -> 
         except (ValueError, KeyError, RecursionError):
             continue
     assert 20 < whole < 60
+
+
+async def test_answers_on_a_kept_connection_do_not_wait_for_acknowledgements() -> None:
+    immediate: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        connection = scope["extensions"][EXTENSION].get_extra_info("socket")
+        immediate.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        await Response()(scope, receive, send)
+
+    served = Starlette(routes=[Mount("/", app)])
+    served.state.simulator = create_app(Estate(1, rate=0)).state.simulator
+    async with running(served) as url, httpx.AsyncClient() as client:
+        await client.get(url)
+    assert immediate == [1]

@@ -52,6 +52,8 @@ async def running(app: Starlette, *, host: str = "127.0.0.1", port: int = 0) -> 
     """Serve while the block runs; gives the base URL. Raises OSError when the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, port), family=family, backlog=256)
+    # inherited by each connection; asyncio sets it only where the protocol was named when the socket was made
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     config = uvicorn.Config(
         app,
         http=SimulatorProtocol,
