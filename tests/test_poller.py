@@ -13,7 +13,8 @@ from model_vendor import START, ManualClock, ModelVendor
 from xdr_mcp.errors import BadResponse, SourceError, Unavailable
 from xdr_mcp.interfaces import Limits, SourceState, Store, Window
 from xdr_mcp.lease import TTL
-from xdr_mcp.poller import LeaseHeld, Pace, Piece, Poller, due
+from xdr_mcp.planning import Pace
+from xdr_mcp.poller import LeaseHeld, Poller
 from xdr_mcp.query import Query
 from xdr_mcp.store import open_store
 
@@ -50,31 +51,6 @@ async def house(folder: Path, *, pace: Pace | None = None) -> AsyncIterator[Hous
     clock = ManualClock()
     async with open_store(folder / "store.db", clock=clock) as store:
         yield House(store, clock, pace=pace)
-
-
-# ------------------------------------------------------------------------------------------------ what is due
-
-
-def test_the_first_poll_is_due_from_the_origin_until_now() -> None:
-    assert due((), START - HOUR, START, MINUTE) == [Piece(Window(START - HOUR, START), live=True)]
-
-
-def test_after_a_poll_what_is_due_overlaps_what_is_covered_by_the_look_back() -> None:
-    covered = (Window(START - HOUR, START - 10 * MINUTE),)
-    assert due(covered, START - HOUR, START, 2 * MINUTE) == [Piece(Window(START - 12 * MINUTE, START), live=True)]
-
-
-def test_a_hole_between_two_covered_intervals_is_due_after_the_live_window() -> None:
-    covered = (Window(START - 5 * HOUR, START - 4 * HOUR), Window(START - 3 * HOUR, START - HOUR))
-    assert due(covered, START - 5 * HOUR, START, MINUTE) == [
-        Piece(Window(START - HOUR - MINUTE, START), live=True),
-        Piece(Window(START - 4 * HOUR - MINUTE, START - 3 * HOUR), live=False),
-    ]
-
-
-def test_something_is_due_even_when_the_clock_went_back_behind_what_is_covered() -> None:
-    covered = (Window(START - HOUR, START + HOUR),)
-    assert due(covered, START - HOUR, START, MINUTE) == [Piece(Window(START - MINUTE, START), live=True)]
 
 
 # ------------------------------------------------------------------------------------------------ polling

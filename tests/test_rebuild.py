@@ -28,7 +28,8 @@ from xdr_mcp.cli import main
 from xdr_mcp.delivery import Delivery
 from xdr_mcp.errors import SettingsError, StoreError
 from xdr_mcp.interfaces import Page, Record, Store
-from xdr_mcp.poller import Pace, Poller
+from xdr_mcp.planning import Pace
+from xdr_mcp.poller import Poller
 from xdr_mcp.rebuild import Rebuilt, rebuild_store
 from xdr_mcp.sinks.archive import Archive, file_name
 from xdr_mcp.sinks.archived import ArchivedChanges

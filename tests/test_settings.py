@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, SecretStr
 
 from xdr_mcp.errors import SettingsError
 from xdr_mcp.places import places
-from xdr_mcp.poller import Pace
+from xdr_mcp.planning import Pace
 from xdr_mcp.settings import (
     PREFIX,
     PRIMARY,

@@ -27,7 +27,8 @@ from xdr_mcp.errors import SettingsError, StoreUnusable, XdrMcpError
 from xdr_mcp.interfaces import Health, Memory, Source, SourceType, Store, utc_now
 from xdr_mcp.lease import holder_name
 from xdr_mcp.places import Places, places
-from xdr_mcp.poller import Pace, Poller, PollReport, read_again
+from xdr_mcp.planning import Pace
+from xdr_mcp.poller import Poller, PollReport, read_again
 from xdr_mcp.query import Query, matches
 from xdr_mcp.retention import Policy, Retention
 from xdr_mcp.settings import Choice, Configuration, Settings, SourceName, load

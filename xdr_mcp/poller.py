@@ -15,9 +15,20 @@ from datetime import UTC, datetime, timedelta
 import anyio
 from msgspec import Struct, structs
 
+from xdr_mcp import planning
 from xdr_mcp.errors import BadResponse, LeaseLost, SourceError, StoreError, Unavailable, WindowTooLarge
-from xdr_mcp.interfaces import Clock, Health, Lease, Page, Saved, Source, SourceState, Store, Window, utc_now
+from xdr_mcp.interfaces import Clock, Health, Lease, Memory, Page, Saved, Source, SourceState, Store, Window, utc_now
 from xdr_mcp.lease import TTL, run_while_held
+from xdr_mcp.planning import (
+    SHORTEST_PIECE,
+    SHORTEST_WINDOW,
+    Pace,
+    Piece,
+    claims_the_future,
+    due,
+    polls_to_rest,
+    rescan,
+)
 
 log = logging.getLogger(__name__)
 
@@ -25,38 +36,10 @@ FOLLOW_EVERY = 1.0
 """Seconds between a follower's looks at the lease."""
 SLOWEST_BACKOFF = timedelta(minutes=15)
 """However long a vendor asks to wait, it is asked again after this: being blind longer is worse than four calls an hour."""
-SHORTEST_WINDOW = timedelta(milliseconds=2)
-SHORTEST_PIECE = timedelta(minutes=1)
-LAG_MARGIN = 1.5
-"""The look-back exceeds the measured 99.9th percentile of arrival lag by this factor."""
-DATE_RESOLUTION = timedelta(seconds=1)
-"""An HTTP Date has whole seconds, so the vendor's clock is known only this well."""
-MOST_POLLS_BETWEEN_GAPS = 512
-"""A gap that cannot be read is left alone for 2, 4, 8 … polls, so that it does not keep what is new waiting."""
-LONGEST_STRETCH = timedelta(minutes=5)
-"""A small daily budget stretches the interval, but no further than this."""
-LIVE_SHARE, RESCAN_SHARE = 0.8, 0.1
-"""Parts of a daily budget; what remains is for gaps, retries and the operator's own calls."""
 _ORIGIN = "origin"
 """What a source's memory calls the beginning of its history."""
 _RESCANNED = "rescanned"
 """And when the last finished rescan began."""
-
-
-class Pace(Struct, frozen=True, kw_only=True):
-    """How often, and how far back."""
-
-    interval: timedelta = timedelta(seconds=60)
-    initial_lookback: timedelta = timedelta(hours=24)
-    """What a first run reads back."""
-    shortest_look_back: timedelta = timedelta(minutes=5)
-    longest_look_back: timedelta = timedelta(hours=24)
-    """Bounds of the look-back, which follows the measured arrival lag."""
-    rescan_every: timedelta = timedelta(hours=1)
-    rescan_span: timedelta = timedelta(hours=24)
-    """Every so often the look-back is this long, for what arrives later than anything measured so far."""
-    longest_window: timedelta = timedelta(days=1)
-    """A longer hole is read in pieces of this, newest first, so that an interruption costs one piece."""
 
 
 class PollReport(Struct, kw_only=True):
@@ -89,53 +72,20 @@ class LeaseHeld(StoreError):
     """Another process polls this source into the same store."""
 
 
-class Piece(Struct, frozen=True):
-    """One window to read; ``live`` is the one that ends now."""
-
-    window: Window
-    live: bool
-
-    def __str__(self) -> str:
-        end = "now" if self.live else f"{self.window.end:%Y-%m-%dT%H:%M:%SZ}"
-        return f"what changed from {self.window.start:%Y-%m-%dT%H:%M:%SZ} to {end}"
-
-
-def due(covered: tuple[Window, ...], origin: datetime, now: datetime, look_back: timedelta) -> list[Piece]:
-    """What is to be read, newest first: every hole in ``covered`` between ``origin`` and ``now``, and always the last stretch.
-
-    A hole that follows something covered starts ``look_back`` earlier, for what was indexed late.
-    """
-    holes: list[Window] = []
-    start = origin
-    for window in covered:
-        if window.start > start:
-            holes.append(Window(start, min(window.start, now)))
-        start = max(start, window.end)
-    holes.append(Window(min(start, now), now))
-    begins = (hole.start if hole.start <= origin else max(origin, hole.start - look_back) for hole in holes)
-    windows = [Window(begin, hole.end) for begin, hole in zip(begins, holes, strict=True)]
-    return [Piece(window, live=number == 0) for number, window in enumerate(reversed(windows))]
-
-
 async def read_again(store: Store, pace: Pace, now: datetime) -> dict[str, tuple[Window, ...]]:
-    """By source, what polling may yet read or read again: an alert in there that is forgotten would be told as new.
-
-    That is every hole with its look-back, and all since twice the longest look-back: a rescan that was cut off, and what a
-    clock that ran ahead has forgotten, reach that far at most.
-    """
-    return {state.source: await _read_again(store, state, pace, now) for state in await store.states()}
+    """By source, what polling may yet read or read again: an alert in there that is forgotten would be told as new."""
+    return {state.source: await _needed(store, state, pace, now) for state in await store.states()}
 
 
-async def _read_again(store: Store, state: SourceState, pace: Pace, now: datetime) -> tuple[Window, ...]:
-    remembered = await store.memory(state.source).recall(_ORIGIN)
-    origin = datetime.fromisoformat(remembered) if remembered else now - pace.initial_lookback
-    reach = max(pace.longest_look_back, pace.rescan_span)
-    live, *gaps = (piece.window for piece in due(state.coverage, origin, now, reach))
-    covered = state.coverage[-1].end if state.coverage else origin
-    rescanned = await store.memory(state.source).recall(_RESCANNED)
-    last = datetime.fromisoformat(rescanned) if rescanned else now
-    since = min(live.start, min(covered, last, now) - 2 * reach)
-    return (*reversed(gaps), Window(since, datetime.max.replace(tzinfo=UTC)))
+async def _needed(store: Store, state: SourceState, pace: Pace, now: datetime) -> tuple[Window, ...]:
+    memory = store.memory(state.source)
+    origin, rescanned = await _recall(memory, _ORIGIN), await _recall(memory, _RESCANNED)
+    return planning.needed(state.coverage, origin, rescanned, now, pace)
+
+
+async def _recall(memory: Memory, key: str) -> datetime | None:
+    remembered = await memory.recall(key)
+    return datetime.fromisoformat(remembered) if remembered else None
 
 
 class Poller:
@@ -216,8 +166,8 @@ class Poller:
         Kept in the store, so that it is read by whoever polls, and read on after an interruption.
         """
         memory = self._store.memory(self._source.name)
-        remembered = await memory.recall(_ORIGIN)
-        if remembered is None or since < datetime.fromisoformat(remembered):
+        origin = await _recall(memory, _ORIGIN)
+        if origin is None or since < origin:
             await memory.remember(_ORIGIN, since.isoformat())
 
     async def _idle(self) -> None:
@@ -266,9 +216,7 @@ class Poller:
             raise
         finally:
             log.log(logging.INFO if report.created or report.updated else logging.DEBUG, "%s", report)
-        self._wait = self._affordable(
-            self._live_pages, LIVE_SHARE, self._pace.interval, LONGEST_STRETCH
-        ).total_seconds()
+        self._wait = self._pace.poll_every(self._live_pages, self._source.limits.per_day).total_seconds()
         await self._tell(lease, state="ok", last_success=self._clock(), failures=0)
         return report
 
@@ -297,7 +245,7 @@ class Poller:
         coverage = await self._plausible(state.coverage, lease)
         now = self._now()
         origin = await self._origin(now)
-        live, *gaps = due(coverage, origin, now, self._look_back(state))
+        live, *gaps = due(coverage, origin, now, self._pace.look_back(state.lag_p999))
         self._crowds = []
         await self._read_hole(live, lease, report)
         self._live_pages = (
@@ -314,7 +262,7 @@ class Poller:
         Then a clock ran ahead when it was recorded, and as much as a look-back may be is forgotten, and read again.
         """
         latest = max(self._source.vendor_now(), self._clock())
-        if not coverage or coverage[-1].end <= latest + DATE_RESOLUTION:
+        if not claims_the_future(coverage, latest):
             return coverage
         since = latest - self._pace.longest_look_back
         log.warning("%s: a clock ran ahead; what changed since %s is read again", self._source.name, since.isoformat())
@@ -340,7 +288,7 @@ class Poller:
 
     def _let_gaps_rest(self, *, progress: bool) -> None:
         self._gap_failures = 1 if progress else self._gap_failures + 1
-        self._gaps_rest = min(1 << min(self._gap_failures, 16), MOST_POLLS_BETWEEN_GAPS)
+        self._gaps_rest = polls_to_rest(self._gap_failures)
 
     async def _read_again(self, origin: datetime, now: datetime, lease: Lease, report: PollReport) -> None:
         """The rescan: what was covered since a span before the last one began, for what was indexed late since.
@@ -349,10 +297,9 @@ class Poller:
         """
         if not self._unscanned:
             last = await self._rescanned(now)
-            if not self._rescan_due(last, now):
+            if not self._pace.rescan_is_due(last, now, self._rescan_pages, self._source.limits.per_day):
                 return
-            since = max(origin, min(last, now) - self._pace.rescan_span)
-            self._unscanned = _within((await self._state()).coverage, Window(since, now))
+            self._unscanned = rescan((await self._state()).coverage, origin, last, now, self._pace.rescan_span)
             self._rescan_began = now
         pages = report.pages
         while self._unscanned:
@@ -369,16 +316,12 @@ class Poller:
         """The earlier of the two clocks: one that runs ahead must not have time called covered that is still to come."""
         return min(self._source.vendor_now(), self._clock())
 
-    def _look_back(self, state: SourceState) -> timedelta:
-        measured = timedelta(seconds=(state.lag_p999 or 0) * LAG_MARGIN)
-        return min(max(measured, self._pace.shortest_look_back), self._pace.longest_look_back)
-
     async def _origin(self, now: datetime) -> datetime:
         """Where history begins for this store: fixed by the first poll, unless its clock ran ahead."""
         memory = self._store.memory(self._source.name)
-        remembered = await memory.recall(_ORIGIN)
-        if remembered is not None and (origin := datetime.fromisoformat(remembered)) < now:
-            return origin
+        remembered = await _recall(memory, _ORIGIN)
+        if remembered is not None and remembered < now:
+            return remembered
         origin = now - self._pace.initial_lookback
         await memory.remember(_ORIGIN, origin.isoformat())
         return origin
@@ -386,22 +329,11 @@ class Poller:
     async def _rescanned(self, now: datetime) -> datetime:
         """When the last rescan that was finished began."""
         memory = self._store.memory(self._source.name)
-        remembered = await memory.recall(_RESCANNED)
-        if remembered is None:  # the first poll reads back far enough by itself
+        last = await _recall(memory, _RESCANNED)
+        if last is None:  # the first poll reads back far enough by itself
             await memory.remember(_RESCANNED, now.isoformat())
             return now
-        return datetime.fromisoformat(remembered)
-
-    def _rescan_due(self, last: datetime, now: datetime) -> bool:
-        every = self._affordable(self._rescan_pages, RESCAN_SHARE, self._pace.rescan_every, self._pace.rescan_span)
-        return not timedelta(0) <= now - last < every
-
-    def _affordable(self, requests: int, share: float, every: timedelta, longest: timedelta) -> timedelta:
-        """``every``, or as much longer, up to ``longest``, as makes ``requests`` each time last the vendor's day."""
-        per_day = self._source.limits.per_day
-        if per_day is None:
-            return every
-        return max(every, min(timedelta(days=1) * (requests / (per_day * share)), longest))
+        return last
 
     async def _read_hole(self, hole: Piece, lease: Lease, report: PollReport) -> None:
         rest: Piece | None = hole
@@ -410,17 +342,17 @@ class Poller:
 
     async def _read_newest(self, hole: Piece, lease: Lease, report: PollReport) -> Piece | None:
         """Read the newest piece of a hole, record it as covered, and return what is left of the hole."""
-        window = hole.window
-        start, pages = max(window.start, window.end - self._longest), report.pages
+        piece, rest = hole.newest(self._longest)
+        pages = report.pages
         try:
-            await self._read(Piece(Window(start, window.end), hole.live), lease, report)
+            await self._read(piece, lease, report)
         except SourceError:
             if report.pages > pages:  # it was cut off in the middle: a shorter piece has a better chance
                 self._longest = max(self._longest / 2, SHORTEST_PIECE)
             raise
-        if window.end - start >= self._longest:
+        if piece.window.length >= self._longest:
             self._longest = min(self._longest * 1.25, self._longest_allowed)
-        return Piece(Window(window.start, start), live=False) if start > window.start else None
+        return rest
 
     @property
     def _longest_allowed(self) -> timedelta:
@@ -438,11 +370,12 @@ class Poller:
             if piece.window.length <= SHORTEST_WINDOW:
                 self._crowds.append(_crowd(piece.window, error))
             else:
-                for half in _halves(piece):
+                for half in piece.halves():
                     await self._read(half, lease, report)
             return
         report.windows += 1
-        covered = self._certain(piece, started)
+        skew = self._source.vendor_now() - self._clock()
+        covered = piece.certain(started, skew, self._source.limits.hold_back)
         if covered is not None:
             await self._store.cover(self._source.name, covered, lease)
 
@@ -453,26 +386,6 @@ class Poller:
         for quarantined in page.quarantined:
             log.warning("%s: a record was set aside: %s", self._source.name, quarantined.reason)
         self._progress(report)
-
-    def _certain(self, piece: Piece, started: datetime) -> Window | None:
-        """The part of a window that is certainly complete: not the stretch that the vendor may still be indexing."""
-        skew = self._source.vendor_now() - self._clock()
-        vendor_started = started + min(skew, timedelta(0)) - (DATE_RESOLUTION if skew else timedelta(0))
-        end = min(piece.window.end, vendor_started - self._source.limits.hold_back)
-        return Window(piece.window.start, end) if end >= piece.window.start else None
-
-
-def _within(covered: tuple[Window, ...], bounds: Window) -> list[Piece]:
-    """The parts of what is covered that lie within ``bounds``, oldest first."""
-    parts = (Window(max(window.start, bounds.start), min(window.end, bounds.end)) for window in covered)
-    return [Piece(part, live=False) for part in parts if part.start <= part.end]
-
-
-def _halves(piece: Piece) -> tuple[Piece, Piece]:
-    """The newer half, then the older."""
-    window = piece.window
-    middle = window.start + window.length / 2
-    return Piece(Window(middle, window.end), piece.live), Piece(Window(window.start, middle), live=False)
 
 
 def _crowd(window: Window, error: WindowTooLarge) -> BadResponse:

@@ -32,7 +32,8 @@ from xdr_mcp.alert import Status
 from xdr_mcp.delivery import Delivery
 from xdr_mcp.errors import LeaseLost, SourceError
 from xdr_mcp.interfaces import Store, Window
-from xdr_mcp.poller import LeaseHeld, Pace, Poller
+from xdr_mcp.planning import Pace
+from xdr_mcp.poller import LeaseHeld, Poller
 from xdr_mcp.sinks.archive import Archive
 from xdr_mcp.store import open_store
 

@@ -26,7 +26,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from truth import every_change
 
 from xdr_mcp.interfaces import Store
-from xdr_mcp.poller import Pace, Poller
+from xdr_mcp.planning import Pace
+from xdr_mcp.poller import Poller
 from xdr_mcp.sources.xdr import XdrSource
 from xdr_mcp.sources.xdr.options import XdrOptions
 from xdr_mcp.store import open_store
