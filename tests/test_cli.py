@@ -21,7 +21,7 @@ from model_vendor import record
 from program import PATIENCE, TOKEN, command, environment, finished, running, simulated
 
 from xdr_mcp.alert import Attack, Entity, EntityKind, Severity, Status
-from xdr_mcp.cli import EXIT_CODES, main
+from xdr_mcp.cli import COMMANDS, EXIT_CODES, command_named, main
 from xdr_mcp.interfaces import Health, Page, Record, Window
 from xdr_mcp.settings import Settings
 from xdr_mcp.store import open_store
@@ -88,7 +88,7 @@ def fill(folder: Path, *records: Record) -> None:
 
 
 def commands() -> list[str]:
-    return sorted(main.commands)
+    return sorted(COMMANDS)
 
 
 def test_there_is_a_command_for_everything_promised() -> None:
@@ -100,13 +100,13 @@ def test_there_is_a_command_for_everything_promised() -> None:
 def test_every_command_has_help_that_fits_a_terminal_line_in_the_list(name: str) -> None:
     found = run(name, "--help")
     assert found.exit_code == 0
-    assert "..." not in main.commands[name].get_short_help_str(limit=65)
+    assert "..." not in command_named(name).get_short_help_str(limit=65)
 
 
 @pytest.mark.parametrize("name", commands())
 def test_every_option_is_explained_there_and_in_the_documentation(name: str) -> None:
     section = DOCUMENTATION.read_text(encoding="utf-8").partition(f"\n## `xdr-mcp {name}")[2].partition("\n## ")[0]
-    for parameter in main.commands[name].params:
+    for parameter in command_named(name).params:
         if isinstance(parameter, click.Option):
             assert parameter.help, parameter.name
             assert any(f"`{spelling}" in section for spelling in parameter.opts), parameter.opts
@@ -569,3 +569,9 @@ def test_the_demo_needs_nothing_and_leaves_nothing(tmp_path: Path) -> None:
         assert demo.stop(signal.SIGINT) == 0
     assert not data.exists()
     assert [each.name for each in folder.iterdir()] == [".env"]
+
+
+def test_a_server_loads_nothing_that_draws_before_it_answers() -> None:
+    loaded = "import sys; from xdr_mcp.cli import command_named; command_named('serve'); print('rich' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert told.stdout == "False\n"

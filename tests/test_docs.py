@@ -21,7 +21,7 @@ import click
 import pytest
 from mcp import Client
 
-from xdr_mcp.cli import main
+from xdr_mcp.cli import COMMANDS, command_named, main
 from xdr_mcp.interfaces import utc_now
 from xdr_mcp.query import parse
 from xdr_mcp.server import build_server
@@ -136,9 +136,9 @@ def parsed(arguments: list[str]) -> None:
         click.UsageError: there is no such command or option.
     """
     name, *rest = arguments
-    if not name.startswith("-") and name not in main.commands:
+    if not name.startswith("-") and name not in COMMANDS:
         raise click.UsageError(f"no such command: {name}")
-    command = main.commands.get(name, main)
+    command = command_named(name) if name in COMMANDS else main
     with suppress(click.exceptions.Exit):  # --help and --version answer at once
         command.make_context("xdr-mcp", list(arguments) if command is main else rest).close()
 
@@ -152,14 +152,14 @@ def quoted_calls(document: Path) -> list[list[str]]:
 @every_document
 def test_every_command_that_is_quoted_is_understood(document: Path) -> None:
     for call in quoted_calls(document):
-        if call[1:] or call[0] not in main.commands:  # a command's bare name is no call of it
+        if call[1:] or call[0] not in COMMANDS:  # a command's bare name is no call of it
             parsed(call)
         if call[0] == "alerts":
             parse(" ".join(queries_of(call)), now=utc_now())
 
 
 def queries_of(call: list[str]) -> tuple[str, ...]:
-    with main.commands["alerts"].make_context("alerts", call[1:]) as context:
+    with command_named("alerts").make_context("alerts", call[1:]) as context:
         query: tuple[str, ...] = context.params["query"]
         return () if query == ("[QUERY]",) else query
 
@@ -177,15 +177,15 @@ def test_a_command_that_does_not_exist_would_be_found() -> None:
 
 def test_the_readme_lists_every_command() -> None:
     listed = [name.removeprefix("xdr-mcp ") for name in table(README, "## Commands")]
-    assert sorted(listed) == sorted(main.commands)
+    assert sorted(listed) == sorted(COMMANDS)
 
 
-@pytest.mark.parametrize("name", main.commands)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_no_option_is_documented_that_does_not_exist(name: str) -> None:
     text = (ROOT / "docs" / "command-line.md").read_text("utf-8")
     section = text.partition(f"\n## `xdr-mcp {name}")[2].partition("\n## ")[0]
     documented = set(re.findall(r"^\| `.*?(--[a-z-]+)", section, re.MULTILINE))
-    existing = {spelling for parameter in main.commands[name].params for spelling in parameter.opts}
+    existing = {spelling for parameter in command_named(name).params for spelling in parameter.opts}
     assert documented
     assert documented <= existing
 
@@ -223,7 +223,7 @@ def test_every_variable_that_is_named_is_read_by_something(document: Path) -> No
 
 
 def test_what_the_command_line_s_help_says_of_variables_is_true() -> None:
-    told = [parameter.help or "" for command in main.commands.values() for parameter in vars(command)["params"]]
+    told = [parameter.help or "" for name in COMMANDS for parameter in vars(command_named(name))["params"]]
     named = set(re.findall(r"\bXDR_[A-Z_]+[A-Z]", " ".join(told)))
     assert named
     assert named <= known_variables()

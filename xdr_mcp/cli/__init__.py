@@ -1,24 +1,38 @@
-"""The command line: parse, call ``app``, print. What each command does is said in its help, which is worth reading."""
+"""The command line: parse, call ``app``, print. What each command does is said in its help, which is worth reading.
+
+A command's module is imported when the command is named: what draws tables need not be there before a server answers.
+"""
 
 from __future__ import annotations
 
 import io
 import logging
 import sys
+from importlib import import_module
 from inspect import cleandoc
 from typing import Any, Final
 
 import click
 
 from xdr_mcp import __version__
-from xdr_mcp.cli.backfill import backfill
-from xdr_mcp.cli.look import alerts, doctor, show, status
-from xdr_mcp.cli.rebuild import rebuild
-from xdr_mcp.cli.run import demo, poll, serve, simulate
-from xdr_mcp.cli.terminal import plain
 from xdr_mcp.errors import AuthenticationError, QueryError, SettingsError, StoreUnusable, Unavailable, XdrMcpError
+from xdr_mcp.untrusted import escaped
 
 log = logging.getLogger(__name__)
+
+COMMANDS: Final = {
+    "demo": "run",
+    "serve": "run",
+    "poll": "run",
+    "backfill": "backfill",
+    "alerts": "look",
+    "show": "look",
+    "status": "look",
+    "doctor": "look",
+    "rebuild": "rebuild",
+    "simulate": "run",
+}
+"""Each command, and the module of this package that holds it."""
 
 EXIT_CODES: Final = {
     0: "done, or a service that was asked to stop (SIGINT, SIGTERM)",
@@ -54,11 +68,25 @@ class Failure(click.ClickException):
     def show(self, file: Any = None) -> None:
         """Print it; what an attacker or a vendor wrote in it cannot steer the terminal."""
         for number, line in enumerate(self.message.splitlines()):
-            click.echo(f"{'' if number else 'xdr-mcp: '}{plain(line)}", file=file or sys.stderr)
+            click.echo(f"{'' if number else 'xdr-mcp: '}{escaped(line)}", file=file or sys.stderr)
+
+
+def command_named(name: str) -> click.Command:
+    """The command of this name. KeyError where there is none."""
+    command: click.Command = getattr(import_module(f"{__name__}.{COMMANDS[name]}"), name)
+    return command
 
 
 class Commands(click.Group):
-    """Turns our errors into messages and exit codes, in one place for all commands."""
+    """Finds commands when they are named, and turns our errors into messages and exit codes, in one place for all of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's)
+        """Their names, in alphabetical order as click has them."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's)
+        """The command of this name."""
+        return command_named(cmd_name) if cmd_name in COMMANDS else None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -109,7 +137,3 @@ something counts. docs/configuration.md has them all."""
 @click.version_option(__version__, prog_name="xdr-mcp")
 def main() -> None:  # noqa: D103 (its help is above: click wants characters in it that a docstring may not have)
     pass
-
-
-for command in (demo, serve, poll, backfill, alerts, show, status, doctor, rebuild, simulate):
-    main.add_command(command)

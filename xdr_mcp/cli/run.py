@@ -12,7 +12,6 @@ import click
 
 from xdr_mcp import app, telemetry
 from xdr_mcp import demo as demonstration
-from xdr_mcp.cli.look import print_change
 from xdr_mcp.cli.options import common, settled
 from xdr_mcp.cli.signals import run_service, run_task
 from xdr_mcp.cli.terminal import poll_progress, program, say
@@ -129,6 +128,8 @@ def demo(port: int | None, speed: float) -> None:
     Runs a simulated XDR, the poller and an MCP server in this one process, says how to connect an assistant, and prints
     alerts as they arrive. Settings are not read. Its data lies in a temporary folder and is removed at the end.
     """
+    from xdr_mcp.cli.look import print_change  # noqa: PLC0415 (it draws, which a server need not load)
+
     port = demonstration.free_port() if port is None else port
     run_service(lambda: demonstration.demo(port, speed, _tell_demo, print_change))
 

@@ -1,6 +1,7 @@
 """What people see in a terminal: tables, lines and progress.
 
 Titles and names are written by attackers. Every one goes through ``plain``, and rich's markup is off throughout.
+rich is imported where something is drawn with it: a server that an assistant starts draws nothing, and is to answer at once.
 """
 
 from __future__ import annotations
@@ -12,19 +13,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 
 from xdr_mcp.alert import Alert, ChangeKind, EntityKind, Severity
 from xdr_mcp.poller import PollReport
 from xdr_mcp.untrusted import escaped as plain
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+    from rich.text import Text
 
 __all__ = ["plain"]
 
@@ -48,6 +50,8 @@ _MOST_ABOUT: Final = 2
 
 def console(*, stderr: bool = False) -> Console:
     """A console on the stream as it is now: nothing that is printed is taken for markup, and only a terminal wraps lines."""
+    from rich.console import Console  # noqa: PLC0415 (see the module's docstring)
+
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=not stream.isatty())
 
@@ -73,6 +77,10 @@ def say_json(value: object) -> None:
 
 def alert_table(alerts: list[Alert]) -> Table:
     """Alerts in the order given, two lines each: the title, and below it what to search for and to copy."""
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 (see the module's docstring)
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
     table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=False)
     for heading, options in _COLUMNS:
         table.add_column(heading, **options)
@@ -103,6 +111,8 @@ def alert_line(alert: Alert) -> str:
 
 def entry_text(kind: str, alert: Alert, when: datetime, width: int) -> Text:
     """An alert as it is told live: when, what happened to it, the alert; two lines where one is too narrow for it."""
+    from rich.text import Text  # noqa: PLC0415 (see the module's docstring)
+
     line = Text.assemble(
         (f"{moment(when):<16}  ", "dim"),
         (f"{kind:<8}  ", CHANGE_STYLE.get(kind, "dim")),
@@ -166,6 +176,8 @@ def say_facts(pairs: Mapping[str, str | Text]) -> None:
         for name, value in told.items():
             say(f"{name:<{width}}  {value}")
         return
+    from rich.table import Table  # noqa: PLC0415 (see the module's docstring)
+
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -183,8 +195,7 @@ def poll_progress() -> Iterator[Callable[[PollReport], None]]:
     if not sys.stderr.isatty():
         yield lambda _: None
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=console(stderr=True), transient=True, refresh_per_second=4) as progress:
+    with _progress() as progress:
         tasks: dict[str, Any] = {}
 
         def show(report: PollReport) -> None:
@@ -201,7 +212,13 @@ def task_progress() -> Iterator[Callable[[str], None]]:
     if not sys.stderr.isatty():
         yield lambda _: None
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=console(stderr=True), transient=True, refresh_per_second=4) as progress:
+    with _progress() as progress:
         task = progress.add_task("", total=None)
         yield lambda text: progress.update(task, description=text)
+
+
+def _progress() -> Progress:
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415 (see the module's docstring)
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    return Progress(*columns, console=console(stderr=True), transient=True, refresh_per_second=4)
