@@ -180,7 +180,7 @@ def test_polling_once_more_tells_nothing_twice(tmp_path: Path, vendor: str) -> N
 
 
 def test_a_backfill_reads_what_lies_before_the_first_poll(tmp_path: Path, vendor: str) -> None:
-    settings = {"XDR_BASE_URL": vendor, "XDR_AUTH_TOKEN": TOKEN}
+    settings = {"XDR_BASE_URL": vendor, "XDR_AUTH_TOKEN": TOKEN, "XDR_REQUESTS_PER_MINUTE": "60000"}
     first = run("poll", "--once", **settings, XDR_INITIAL_LOOKBACK="1s")
     assert first.exit_code == 0
     assert len(list((tmp_path / "alerts").glob("alert_*.json"))) < 60
