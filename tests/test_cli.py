@@ -22,7 +22,7 @@ from program import PATIENCE, TOKEN, command, environment, finished, running, si
 
 from xdr_mcp.alert import Attack, Entity, EntityKind, Severity, Status
 from xdr_mcp.cli import COMMANDS, EXIT_CODES, command_named, main
-from xdr_mcp.interfaces import Health, Page, Record, Window
+from xdr_mcp.interfaces import DeadLetter, Health, Page, Record, Window
 from xdr_mcp.settings import Settings
 from xdr_mcp.store import open_store
 
@@ -92,7 +92,7 @@ def commands() -> list[str]:
 
 
 def test_there_is_a_command_for_everything_promised() -> None:
-    promised = "alerts backfill demo doctor poll rebuild serve show simulate status"
+    promised = "alerts backfill demo doctor forget-sink poll rebuild serve show simulate status"
     assert commands() == promised.split()
 
 
@@ -483,6 +483,59 @@ def test_status_tells_how_polling_goes(tmp_path: Path) -> None:
     assert source["health"]["state"] == "ok"
     assert len(source["gaps"]) == 1
     assert whole["archive_behind"] == 2
+
+
+def test_status_tells_lag_look_back_the_last_error_with_its_remedy_and_dead_letters(tmp_path: Path) -> None:
+    fill(tmp_path)
+
+    async def worsen() -> None:
+        async with open_store(tmp_path / ".xdr-mcp" / "xdr-mcp.db") as store:
+            lease = await store.acquire("poll:xdr", "test:1:a", timedelta(minutes=1))
+            assert lease is not None
+            await store.save("xdr", Page((record("late", NOW - timedelta(hours=2), source="xdr"),), NOW), lease)
+            error = {"last_error": "503 from the vendor", "last_error_at": NOW, "remedy": "see its status page"}
+            await store.report("xdr", Health(state="failing", failures=7, look_back=420.0, **error), None)  # type: ignore[arg-type]
+            await store.move("archive", 1)
+            await store.bury(DeadLetter(sink="archive", seq=1, reason="its name is too long", at=NOW))
+
+    anyio.run(worsen)
+    told = " ".join(run("status").stdout.split())
+    for piece in (
+        "lag 2h half the time, 2h at most in 99 of 100",
+        "look-back 7min",
+        "last error 503 from the vendor",
+        "remedy see its status page",
+        "dead letters 1 ",
+        "polled by test:1:a",
+    ):
+        assert piece in told
+    whole = json.loads(run("status", "--json").stdout)
+    (source,) = whole["sources"]
+    assert source["lag_p50"] > 3_600
+    assert source["lag_p99"] >= source["lag_p50"]
+    assert source["health"]["look_back"] == 420
+    assert source["health"]["remedy"] == "see its status page"
+    assert source["lease"]["holder"] == "test:1:a"
+    assert whole["sinks"] == [{"sink": "archive", "position": 1, "dead_letters": 1}]
+
+
+# ---------------------------------------------------------------- forget-sink
+
+
+def test_a_sink_that_is_fed_or_was_never_known_is_not_forgotten(tmp_path: Path) -> None:
+    fill(tmp_path)
+
+    async def deliver() -> None:
+        async with open_store(tmp_path / ".xdr-mcp" / "xdr-mcp.db") as store:
+            await store.move("archive", 1)
+            await store.move("webhook", 1)
+            assert await store.acquire("deliver:webhook", "elsewhere:1:a", timedelta(minutes=1))
+
+    anyio.run(deliver)
+    for sink, code, reason in (("archive", 2, "is fed"), ("nobody", 2, "archive, webhook"), ("webhook", 1, "stop it")):
+        found = run("forget-sink", sink)
+        assert (found.exit_code, reason in found.stderr) == (code, True), found.stderr
+    assert len(json.loads(run("status", "--json").stdout)["sinks"]) == 2
 
 
 # ---------------------------------------------------------------- serve, simulate, demo

@@ -197,13 +197,22 @@ def told_remedy(told: Told, part: str, tried: str) -> str:
 
 
 def test_failing_polls_gaps_quarantine_and_dead_letters_are_told(tmp_path: Path) -> None:
-    fill(tmp_path, state="failing", failures=7, last_error="503 from the vendor", last_error_at=NOW)
+    fill(
+        tmp_path,
+        state="failing",
+        failures=7,
+        last_error="503 from the vendor",
+        remedy="see its status page",
+        last_error_at=NOW,
+        look_back=420.0,
+    )
 
     async def worsen() -> None:
         async with open_store(tmp_path / ".xdr-mcp" / "xdr-mcp.db") as store:
             lease = await store.acquire("poll:xdr", "test:1:a", timedelta(minutes=1))
             assert lease is not None
             await store.cover("xdr", Window(NOW - timedelta(hours=9), NOW - timedelta(hours=5)), lease)
+            await store.save("xdr", Page((record("late", NOW - timedelta(hours=2), source="xdr"),), NOW), lease)
             await store.bury(DeadLetter(sink="archive", seq=1, reason="its name is too long", at=NOW))
 
     anyio.run(worsen)
@@ -211,11 +220,50 @@ def test_failing_polls_gaps_quarantine_and_dead_letters_are_told(tmp_path: Path)
     polling = told("xdr", "how polling goes")
     assert polling["outcome"] == "fail"
     assert "7 failures in a row, the last: 503 from the vendor" in polling["found"]
+    assert polling["remedy"] == "see its status page"
     assert "polled by test:1:a" in polling["found"]
+    assert told("xdr", "time from the vendor's change")["found"].endswith("in 99 of 100; each poll reads back 420s")
     assert told("xdr", "gaps")["outcome"] == "warn"
     assert told("xdr", "quarantine")["found"].startswith("1 could not be taken")
-    assert "its name is too long" in told("archive", "refused")["found"]
-    assert told("archive", "compare")["found"] == "1 changes still to write"
+    assert told("archive", "refused")["found"] == "1, the newest by archive, change 1: its name is too long"
+    assert told("archive", "compare")["found"] == "2 changes still to write"
+
+
+def test_a_sink_that_is_no_more_is_told_with_a_remedy_that_works(tmp_path: Path) -> None:
+    fill(tmp_path)
+
+    async def deliver() -> None:
+        async with open_store(tmp_path / ".xdr-mcp" / "xdr-mcp.db") as store:
+            await store.move("archive", 1)
+            await store.move("webhook", 1)
+
+    anyio.run(deliver)
+    development = {"XDR_AUTH_TOKEN": "dev-dummy-token", "XDR_BASE_URL": "https://xdr.example"}
+    finding = Told(**development)("store", "sinks that are no more")
+    assert finding["outcome"] == "warn"
+    assert "webhook took what came up to change 1" in finding["found"]
+    command = finding["remedy"].partition("xdr-mcp ")[2].split()
+    done = CliRunner().invoke(main, command, env=development)
+    assert done.exit_code == 0, done.output
+    assert Told(**development)("store", "sinks that are no more")["outcome"] == "ok"
+
+
+def test_alerts_later_than_any_look_back_are_warned_about(tmp_path: Path) -> None:
+    fill(tmp_path)
+    told = Told(XDR_AUTH_TOKEN="dev-dummy-token", XDR_BASE_URL="https://xdr.example", XDR_LONGEST_LOOK_BACK="1h")
+    assert told("xdr", "time from the vendor's change")["outcome"] == "ok"
+
+    async def be_late() -> None:
+        async with open_store(tmp_path / ".xdr-mcp" / "xdr-mcp.db") as store:
+            lease = await store.acquire("poll:xdr", "test:1:a", timedelta(minutes=1))
+            assert lease is not None
+            await store.save("xdr", Page((record("late", NOW - timedelta(hours=2), source="xdr"),), NOW), lease)
+
+    anyio.run(be_late)
+    told = Told(XDR_AUTH_TOKEN="dev-dummy-token", XDR_BASE_URL="https://xdr.example", XDR_LONGEST_LOOK_BACK="1h")
+    finding = told("xdr", "time from the vendor's change")
+    assert finding["outcome"] == "warn"
+    assert "XDR_LONGEST_LOOK_BACK" in finding["remedy"]
 
 
 def test_polls_that_stopped_ending_well_are_warned_about(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from model_vendor import START, ManualClock, ModelVendor
 
-from xdr_mcp.errors import BadResponse, SourceError, Unavailable
+from xdr_mcp.errors import BadResponse, SourceError, Unavailable, WindowTooLarge
 from xdr_mcp.interfaces import Limits, SourceState, Store, Window
 from xdr_mcp.lease import TTL
 from xdr_mcp.planning import Pace
@@ -165,6 +165,27 @@ async def test_the_look_back_grows_with_the_lag_that_was_measured(tmp_path: Path
         assert h.vendor.windows[-1].length >= 20 * MINUTE
 
 
+async def test_the_look_back_in_force_is_told(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        await h.poller.once()
+        assert (await h.state()).health.look_back == 300
+        h.clock.advance(minutes=10)
+        h.vendor.put("late", h.clock.now - timedelta(minutes=4))
+        await h.poller.once()
+        await h.poller.once()
+        assert (await h.state()).health.look_back == 1.5 * 240
+
+
+async def test_an_error_is_told_with_its_remedy(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        h.vendor.fail_at = START - MINUTE
+        with pytest.raises(BadResponse):
+            await h.poller.once()
+        health = (await h.state()).health
+        assert health.last_error
+        assert health.remedy == BadResponse.remedy
+
+
 async def test_the_look_back_stays_within_its_bound_whatever_was_measured(tmp_path: Path) -> None:
     async with house(tmp_path, pace=Pace(longest_look_back=timedelta(minutes=7))) as h:
         await h.poller.once()
@@ -192,7 +213,7 @@ async def test_more_alerts_at_one_instant_than_the_vendor_can_page_is_told(tmp_p
         for number in range(11):
             h.vendor.put(str(number), START - HOUR)
         h.vendor.most_per_window = 10
-        with pytest.raises(BadResponse, match=r"between 2026-11-01T10:59:59\.99\d+\+00:00 and 2026-11-01T11:00:00"):
+        with pytest.raises(WindowTooLarge, match=r"between 2026-11-01T10:59:59\.99\d+\+00:00 and 2026-11-01T11:00:00"):
             await h.poller.once()
 
 
@@ -304,7 +325,7 @@ async def test_more_alerts_at_one_instant_than_can_be_paged_keep_nothing_else_wa
             h.vendor.put(f"crowd {number}", START - HOUR)
         h.vendor.put("older", START - 2 * HOUR)
         h.vendor.most_per_window = 10
-        with pytest.raises(BadResponse, match="page through"):
+        with pytest.raises(WindowTooLarge, match="page through"):
             await h.poller.once()
         state = await h.state()
         assert await h.ids() == {"older"}

@@ -96,6 +96,17 @@ async def test_closed_alerts_go_when_they_are_old_enough_and_open_ones_never_by_
     assert await estate.ids() == {"open"}
 
 
+async def test_what_waited_for_a_sink_that_is_forgotten_goes(estate: Estate) -> None:
+    estate.vendor.put("closed", status=Status.RESOLVED)
+    await estate.store.move("webhook", 0)
+    await estate.poll_for(days=5)
+    assert await estate.retain(age=4 * DAY) == Forgotten()
+    lease = await estate.store.acquire("deliver:webhook", "test:1:a", TTL)
+    assert lease is not None
+    await estate.store.forget_sink("webhook", lease)
+    assert await estate.retain(age=4 * DAY) == Forgotten(alerts=1, changes=1)
+
+
 async def test_nothing_goes_without_a_policy(estate: Estate) -> None:
     estate.vendor.put("closed", status=Status.RESOLVED)
     await estate.poll_for(days=5)

@@ -22,10 +22,10 @@ from pydantic import BaseModel, SecretStr
 
 from xdr_mcp import __version__, rebuild, telemetry
 from xdr_mcp.alert import Change
-from xdr_mcp.delivery import Delivery
-from xdr_mcp.errors import SettingsError, StoreUnusable, XdrMcpError
-from xdr_mcp.interfaces import Health, Memory, Source, SourceType, Store, utc_now
-from xdr_mcp.lease import holder_name
+from xdr_mcp.delivery import Delivery, lease_name
+from xdr_mcp.errors import LeaseLost, SettingsError, StoreUnusable, XdrMcpError
+from xdr_mcp.interfaces import Health, Memory, SinkState, Source, SourceType, Store, utc_now
+from xdr_mcp.lease import TTL, holder_name
 from xdr_mcp.places import Places, places
 from xdr_mcp.planning import Pace
 from xdr_mcp.poller import Poller, PollReport, read_again
@@ -50,6 +50,13 @@ QUIET: Final = 30.0
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 Progress = Callable[[PollReport], None]
+
+
+SINKS: Final = (Archive.name,)
+"""The sinks that are fed."""
+
+
+_DISABLED: Final = "correct the setting and start again; docs/configuration.md has every one"
 
 
 def _silent(_: PollReport) -> None:
@@ -292,6 +299,29 @@ async def rebuild_archive(setup: Setup, left_out: Tell, progress: rebuild.Progre
     return delivered
 
 
+async def forget_sink(setup: Setup, sink: str) -> SinkState:
+    """Drop the position and dead letters of a sink that is no more, and say where it stood.
+
+    Raises:
+        SettingsError: it is fed still, or was never known.
+        StoreError: there is no store, it cannot be used, or another process feeds the sink.
+    """
+    if sink in SINKS:
+        raise SettingsError(f"{sink} is a sink of this program and is fed; only one that is no more can be forgotten")
+    async with looking(setup) as store:
+        known = {state.sink: state for state in await store.sinks()}
+        if sink not in known:
+            raise SettingsError(
+                f"no sink {sink!r} was ever fed from this store; known are {', '.join(known) or 'none'}"
+            )
+        lease = await store.acquire(lease_name(sink), holder_name(), TTL)
+        if lease is None:
+            raise LeaseLost(f"another process feeds {sink} still; stop it first")
+        await store.forget_sink(sink, lease)
+        await store.release(lease)
+        return known[sink]
+
+
 def _filling(setup: Setup, store: Store, sources: list[Source], progress: Progress = _silent) -> list[Work]:
     """What fills the store and what follows it durably, each to be run for ever."""
     name = holder_name()
@@ -305,7 +335,7 @@ def _retention(setup: Setup, store: Store, holder: str) -> Retention:
         store,
         policy(setup.settings),
         read_again=partial(read_again, store, pace(setup.settings)),
-        sinks=(Archive.name,),
+        sinks=SINKS,
         holder=holder,
     )
 
@@ -412,7 +442,7 @@ async def _report_disabled(store: Store, source: SourceName, reason: str) -> Non
     """Tell why nobody polls a source, unless another process does."""
     known = {state.source: state for state in await store.states()}
     if source.name not in known or known[source.name].lease is None:
-        health = Health(state="disabled", last_error=reason, last_error_at=utc_now())
+        health = Health(state="disabled", last_error=reason, remedy=_DISABLED, last_error_at=utc_now())
         await store.report(source.name, health, None)
 
 

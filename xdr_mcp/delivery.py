@@ -32,6 +32,11 @@ def _silent(_: int) -> None:
     """No progress is shown."""
 
 
+def lease_name(sink: str) -> str:
+    """The lease whose holder feeds a sink."""
+    return f"deliver:{sink}"
+
+
 class Delivery:
     """Feeds one sink, while this process holds the sink's lease."""
 
@@ -87,7 +92,7 @@ class Delivery:
         return await run_while_held(self._store, lease, work)
 
     async def _acquire(self) -> Lease | None:
-        return await self._store.acquire(f"deliver:{self._sink.name}", self._holder, TTL)
+        return await self._store.acquire(lease_name(self._sink.name), self._holder, TTL)
 
     async def _follow(self) -> None:
         while True:

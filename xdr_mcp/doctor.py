@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from enum import StrEnum
@@ -22,8 +22,8 @@ from msgspec import Struct
 
 from xdr_mcp import app
 from xdr_mcp.app import Setup
-from xdr_mcp.errors import AuthenticationError, SettingsError, SourceError, StoreError, StoreUnusable, Unavailable
-from xdr_mcp.interfaces import Limits, Memory, Source, SourceState, Store, utc_now
+from xdr_mcp.errors import SettingsError, SourceError, StoreError, StoreUnusable
+from xdr_mcp.interfaces import Limits, Memory, SinkState, Source, SourceState, Store, utc_now
 from xdr_mcp.settings import SourceName
 from xdr_mcp.sinks.archive import Archive
 from xdr_mcp.store.sqlite.file import open_reader, refuse_sqlite
@@ -191,12 +191,31 @@ async def _check_archive(store: Store, tell: Tell) -> None:
         )
     else:
         check.ok(f"{behind} changes still to write" if behind else "up to date")
+    await _check_dead_letters(store, tell)
+    _check_sinks(await store.sinks(), tell)
+
+
+async def _check_dead_letters(store: Store, tell: Tell) -> None:
     check = _Check(tell, "archive", "look for changes that a sink refused")
-    letters = await store.dead_letters()
-    if letters:
-        told = f"{len(letters)}, the newest by {letters[0].sink}, change {letters[0].seq}: {letters[0].reason}"
+    number = sum(state.dead_letters for state in await store.sinks())
+    if letters := await store.dead_letters(1):
+        newest = letters[0]
+        told = f"{max(number, 1)}, the newest by {newest.sink}, change {newest.seq}: {newest.reason}"
         check.warn(told, "mend the reason; the alerts are in the store nevertheless")
     else:
+        check.ok("none")
+
+
+def _check_sinks(states: Sequence[SinkState], tell: Tell) -> None:
+    check = _Check(tell, "store", "look for sinks that are no more")
+    gone = [state for state in states if state.sink not in app.SINKS]
+    for state in gone:
+        check.warn(
+            f"{state.sink} took what came up to change {state.position}, and is fed no longer: "
+            "retention keeps all that came later for it",
+            f"if it does not come back: xdr-mcp forget-sink {state.sink}",
+        )
+    if not gone:
         check.ok("none")
 
 
@@ -243,7 +262,7 @@ async def _check_reach(source: Source, setup: Setup, tell: Tell) -> None:
     try:
         check.ok(await source.check())
     except SourceError as error:
-        check.fail(str(error), _remedy(error))
+        check.fail(str(error), error.remedy)
         return
     skew = (source.vendor_now() - utc_now()).total_seconds()
     check = _Check(tell, source.name, "compare the vendor's clock with ours")
@@ -267,16 +286,6 @@ def _check_limits(name: str, limits: Limits, interval: timedelta, tell: Tell) ->
         )
     else:
         check.ok(f"{polls:.0f} polls a day of {limits.per_day} requests; {told}")
-
-
-def _remedy(error: SourceError) -> str:
-    match error:
-        case AuthenticationError():
-            return "check the token, how it is sent, and what it may read"
-        case Unavailable():
-            return "check the address, the network and a proxy; then the vendor's status page"
-        case _:
-            return "check the address: it must be the API itself, up to and without /api/v1"
 
 
 class _Forgetful:
@@ -304,12 +313,27 @@ def _check_polling(name: str, state: SourceState | None, setup: Setup, tell: Tel
         check.warn(gaps, "none is needed: the next poll reads them again")
     else:
         check.ok("none")
-    if state.lag_p50 is not None and state.lag_p99 is not None:
-        check = _Check(tell, name, "measure the time from the vendor's change to our saving it")
-        check.ok(f"{state.lag_p50:.0f}s half the time, at most {state.lag_p99:.0f}s in 99 of 100")
+    _check_lag(_Check(tell, name, "measure the time from the vendor's change to our saving it"), state, setup)
     if state.quarantined:
         check = _Check(tell, name, "look for records in quarantine")
         check.warn(f"{state.quarantined} could not be taken and are kept with their bytes", "the log says why of each")
+
+
+def _check_lag(check: _Check, state: SourceState, setup: Setup) -> None:
+    back = state.health.look_back
+    reads = f"; each poll reads back {back:.0f}s" if back is not None else ""
+    if state.lag_p50 is None or state.lag_p99 is None:
+        check.ok(f"nothing was measured yet{reads}")
+        return
+    told = f"{state.lag_p50:.0f}s half the time, at most {state.lag_p99:.0f}s in 99 of 100{reads}"
+    longest = setup.settings.longest_look_back
+    if (state.lag_p999 or 0) > longest.total_seconds():
+        check.warn(
+            f"{told}; one in 1,000 took longer than {state.lag_p999:.0f}s, and no poll looks back so far",
+            "set XDR_LONGEST_LOOK_BACK and XDR_RESCAN_SPAN beyond it, or find out why the vendor is late",
+        )
+    else:
+        check.ok(told)
 
 
 def _check_progress(check: _Check, state: SourceState, setup: Setup) -> None:
@@ -321,10 +345,11 @@ def _check_progress(check: _Check, state: SourceState, setup: Setup) -> None:
     patience = 3 * setup.settings.poll_interval + timedelta(minutes=5)
     if health.state == "failing":
         check.fail(
-            f"{health.failures} failures in a row, the last: {health.last_error}; {told}", "do as the error says"
+            f"{health.failures} failures in a row, the last: {health.last_error}; {told}",
+            health.remedy or "do as the error says",
         )
     elif health.state in {"development", "disabled"}:
-        check.warn(f"{health.state}; {reached}", health.last_error or "set a real token to poll")
+        check.warn(f"{health.last_error or health.state}; {reached}", health.remedy or "set a real token to poll")
     elif state.lease is None:
         check.warn(told, "start `xdr-mcp poll` or `xdr-mcp serve`")
     elif health.last_success is None or utc_now() - health.last_success > patience:

@@ -22,6 +22,8 @@ Every message names the cause and the remedy. None contains a secret.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 EXCERPT = 60
 """Characters of a long query shown on each side of the part at fault."""
 
@@ -68,7 +70,16 @@ class QueryError(XdrMcpError):
 
 
 class SourceError(XdrMcpError):
-    """The vendor's API did not do what was asked."""
+    """The vendor's API did not do what was asked.
+
+    Attributes:
+        status: the HTTP status, where there was an answer.
+        remedy: what an operator can do about it; the message says what happened.
+    """
+
+    remedy: ClassVar[str] = (
+        "check the address: it must be the API itself, up to and without /api/v1; then what lies between, such as a proxy"
+    )
 
     def __init__(self, message: str | None = None, *, status: int | None = None) -> None:
         super().__init__(message)
@@ -78,9 +89,13 @@ class SourceError(XdrMcpError):
 class AuthenticationError(SourceError):
     """The vendor refused the credential."""
 
+    remedy = "check the token, how it is sent, and what it may read"
+
 
 class Unavailable(SourceError):
     """The vendor cannot be reached, is overloaded, or asks to wait."""
+
+    remedy = "none while it is short: it is tried again; else check the address, the network and a proxy, then the vendor's status page"
 
     def __init__(
         self, message: str | None = None, *, status: int | None = None, retry_after: float | None = None
@@ -105,9 +120,15 @@ class BadResponse(SourceError):
 class TooLarge(BadResponse):
     """The answer is larger than the bound; asking for less may help."""
 
+    remedy = "check the address, for no page of alerts is so large; then ask the vendor what its API answers"
+
 
 class WindowTooLarge(SourceError):
     """More alerts lie in this interval than the vendor's API can page through."""
+
+    remedy = (
+        "ask the vendor how its API can page through so many at one instant; all else is read, and these stay a gap"
+    )
 
 
 class StoreError(XdrMcpError):

@@ -187,12 +187,16 @@ class Health(Struct, frozen=True, kw_only=True, omit_defaults=True):
     last_attempt: datetime | None = None
     last_success: datetime | None = None
     last_error: str = ""
+    remedy: str = ""
+    """What to do about the last error."""
     last_error_at: datetime | None = None
     failures: int = 0
     """Failed polls in a row."""
     next_attempt: datetime | None = None
     clock_skew: float = 0.0
     """Seconds the vendor's clock is ahead of ours."""
+    look_back: float | None = None
+    """Seconds that each poll reads back, as of the last one; it follows the arrival lag. None before any."""
 
 
 class SourceState(Struct, frozen=True, kw_only=True):
@@ -239,6 +243,15 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     seq: int
     reason: str
     at: datetime
+
+
+class SinkState(Struct, frozen=True, kw_only=True):
+    """How far one sink has come."""
+
+    sink: str
+    position: int
+    """Seq of the last change it has taken."""
+    dead_letters: int = 0
 
 
 class Keep(Struct, frozen=True, kw_only=True):
@@ -396,6 +409,17 @@ class Store(Protocol):
 
     async def dead_letters(self, limit: int = 100) -> tuple[DeadLetter, ...]:
         """Changes set aside, newest first."""
+        ...
+
+    async def sinks(self) -> tuple[SinkState, ...]:
+        """Every sink that ever moved its position, by name."""
+        ...
+
+    async def forget_sink(self, sink: str, lease: Lease) -> None:
+        """Drop a sink's position and dead letters, for it is no more: retention waits for it no longer.
+
+        Were it to come back, it would be given everything that is still there. Raises LeaseLost.
+        """
         ...
 
 

@@ -16,7 +16,7 @@ import anyio
 from msgspec import Struct, structs
 
 from xdr_mcp import planning
-from xdr_mcp.errors import BadResponse, LeaseLost, SourceError, StoreError, Unavailable, WindowTooLarge
+from xdr_mcp.errors import LeaseLost, SourceError, StoreError, Unavailable, WindowTooLarge
 from xdr_mcp.interfaces import Clock, Health, Lease, Memory, Page, Saved, Source, SourceState, Store, Window, utc_now
 from xdr_mcp.lease import TTL, run_while_held
 from xdr_mcp.planning import (
@@ -36,6 +36,7 @@ FOLLOW_EVERY = 1.0
 """Seconds between a follower's looks at the lease."""
 SLOWEST_BACKOFF = timedelta(minutes=15)
 """However long a vendor asks to wait, it is asked again after this: being blind longer is worse than four calls an hour."""
+_UNFORESEEN = "this is a defect of xdr-mcp: please report it, with what the log says of it"
 _ORIGIN = "origin"
 """What a source's memory calls the beginning of its history."""
 _RESCANNED = "rescanned"
@@ -116,7 +117,7 @@ class Poller:
         self._gap_failures = 0
         self._gaps_rest = 0
         """Polls for which gaps are left alone."""
-        self._crowds: list[BadResponse] = []
+        self._crowds: list[WindowTooLarge] = []
         self._live_pages = 1
         self._rescan_pages = 1
         self._troubles = 0
@@ -229,6 +230,7 @@ class Poller:
             lease,
             state="failing",
             last_error=str(error) or type(error).__name__,
+            remedy=error.remedy if isinstance(error, SourceError) else _UNFORESEEN,
             last_error_at=self._clock(),
             failures=failures,
         )
@@ -245,7 +247,9 @@ class Poller:
         coverage = await self._plausible(state.coverage, lease)
         now = self._now()
         origin = await self._origin(now)
-        live, *gaps = due(coverage, origin, now, self._pace.look_back(state.lag_p999))
+        look_back = self._pace.look_back(state.lag_p999)
+        self._health = structs.replace(self._health, look_back=look_back.total_seconds())
+        live, *gaps = due(coverage, origin, now, look_back)
         self._crowds = []
         await self._read_hole(live, lease, report)
         self._live_pages = (
@@ -388,9 +392,9 @@ class Poller:
         self._progress(report)
 
 
-def _crowd(window: Window, error: WindowTooLarge) -> BadResponse:
+def _crowd(window: Window, error: WindowTooLarge) -> WindowTooLarge:
     """Told at the end, when all else was read: the crowd stays a gap, and nothing that lies before it waits for it."""
-    return BadResponse(
+    return WindowTooLarge(
         f"the vendor holds more alerts updated between {window.start.isoformat()} and {window.end.isoformat()} "
         f"than its API can page through: {error}"
     )

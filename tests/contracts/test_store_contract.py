@@ -34,6 +34,7 @@ from xdr_mcp.interfaces import (
     Quarantined,
     Record,
     Saved,
+    SinkState,
     SourceState,
     Store,
     Window,
@@ -932,6 +933,38 @@ async def test_dead_letters_are_told_newest_first_and_once(store: Store) -> None
         await store.bury(letter)
     assert [letter.seq for letter in await store.dead_letters()] == [3, 2, 1]
     assert await store.dead_letters(1) == (letters[0],)
+
+
+async def test_every_sink_is_told_with_its_place_and_what_it_refused(store: Store) -> None:
+    assert await store.sinks() == ()
+    await store.move("webhook", 3)
+    await store.move("archive", 7)
+    for seq in (1, 2):
+        await store.bury(DeadLetter(sink="webhook", seq=seq, reason="no", at=START))
+    assert await store.sinks() == (
+        SinkState(sink="archive", position=7),
+        SinkState(sink="webhook", position=3, dead_letters=2),
+    )
+
+
+async def test_a_sink_that_is_forgotten_leaves_nothing_behind_and_no_other_changes(store: Store) -> None:
+    for sink in ("archive", "webhook"):
+        await store.move(sink, 7)
+        await store.bury(DeadLetter(sink=sink, seq=1, reason="no", at=START))
+    await store.forget_sink("webhook", await lease_of(store, "deliver:webhook"))
+    assert await store.sinks() == (SinkState(sink="archive", position=7, dead_letters=1),)
+    assert [letter.sink for letter in await store.dead_letters()] == ["archive"]
+    assert await store.position("webhook") == 0
+
+
+async def test_a_sink_is_forgotten_by_nobody_who_lost_the_right_to_feed_it(store: Store, clock: ManualClock) -> None:
+    await store.move("webhook", 7)
+    old = await lease_of(store, "deliver:webhook")
+    clock.advance(days=1)
+    assert await store.acquire("deliver:webhook", "another:1:a", TTL)
+    with pytest.raises(LeaseLost):
+        await store.forget_sink("webhook", old)
+    assert await store.position("webhook") == 7
 
 
 # ------------------------------------------------------------------------------------------------ what an archive kept

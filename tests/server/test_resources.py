@@ -7,10 +7,10 @@ from urllib.parse import quote
 import pytest
 from mcp import Client, MCPError
 from mcp.types import ResourceTemplateReference
-from serving import ERAS, NOON, a_server, an_alert, poller_of, read, report
+from serving import ERAS, NOON, a_server, an_alert, poller_of, read, report, save
 
 from xdr_mcp.alert import Severity
-from xdr_mcp.interfaces import Health, Window
+from xdr_mcp.interfaces import DeadLetter, Health, Window
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("era", ERAS)]
 
@@ -72,12 +72,19 @@ async def test_a_saved_search_holds_what_matches_now(era: str, tmp_path: Path) -
     assert refused.value.code == INVALID_PARAMS
 
 
-async def test_status_tells_lag_last_poll_holder_and_position(era: str, tmp_path: Path) -> None:
+async def test_status_tells_lag_look_back_gaps_errors_with_remedy_holder_position_and_dead_letters(
+    era: str, tmp_path: Path
+) -> None:
     async with a_server(tmp_path, an_alert(1), facts=lambda: {"data_dir": "here"}) as (server, store):
         lease = await poller_of(store, "xdr")
         await store.cover("xdr", Window(NOON - timedelta(hours=9), NOON - timedelta(hours=3)), lease)
         await store.cover("xdr", Window(NOON - timedelta(hours=2), NOON - timedelta(seconds=40)), lease)
-        await store.report("xdr", Health(state="ok", last_attempt=NOON, last_success=NOON), lease)
+        await save(store, an_alert(2))  # as late as two minutes
+        error = {"last_error": "503 from the vendor", "last_error_at": NOON, "remedy": "see its status page"}
+        health = Health(state="ok", last_attempt=NOON, last_success=NOON, look_back=420.0, **error)  # type: ignore[arg-type]
+        await store.report("xdr", health, lease)
+        await store.bury(DeadLetter(sink="archive", seq=1, reason="its name is too long", at=NOON))
+        await store.move("archive", 1)
         async with Client(server.mcp, mode=era) as client:
             status = await read(client, "xdr://status")
         seq = await store.last_seq()
@@ -87,7 +94,7 @@ async def test_status_tells_lag_last_poll_holder_and_position(era: str, tmp_path
     assert source["source"] == "xdr"
     assert source["state"] == "ok"
     assert source["age_s"] == 40
-    assert source["alerts"] == 1
+    assert source["alerts"] == 2
     assert source["last_success"] == "2026-03-01T12:00:00Z"
     assert source["covered"] == [
         ["2026-03-01T03:00:00Z", "2026-03-01T09:00:00Z"],
@@ -95,6 +102,9 @@ async def test_status_tells_lag_last_poll_holder_and_position(era: str, tmp_path
     ]
     assert source["gaps"] == [["2026-03-01T09:00:00Z", "2026-03-01T10:00:00Z"]]
     assert source["polled_by"] == "tests"
+    assert (source["lag_p50_s"], source["lag_p99_s"], source["look_back_s"]) == (120, 120, 420)
+    assert (source["last_error"], source["remedy"]) == ("503 from the vendor", "see its status page")
+    assert status["sinks"] == [{"sink": "archive", "behind": 1, "dead_letters": 1}]
 
 
 async def test_ids_and_conditions_are_completed(era: str, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "status": "look",
     "doctor": "look",
     "rebuild": "rebuild",
+    "forget-sink": "forget_sink",
     "simulate": "run",
 }
 """Each command, and the module of this package that holds it."""
@@ -73,7 +74,7 @@ class Failure(click.ClickException):
 
 def command_named(name: str) -> click.Command:
     """The command of this name. KeyError where there is none."""
-    command: click.Command = getattr(import_module(f"{__name__}.{COMMANDS[name]}"), name)
+    command: click.Command = getattr(import_module(f"{__name__}.{COMMANDS[name]}"), name.replace("-", "_"))
     return command
 
 

@@ -274,8 +274,8 @@ def _lists(alert: Alert) -> dict[str, list[str]]:
 def status(data_dir: Path | None, *, as_json: bool, debug: bool) -> None:
     """Print how polling goes.
 
-    For each source its state, how far it was read, gaps, lag, the last error and who polls it; and how far the archive is
-    behind. `xdr-mcp doctor` goes further: it tries things and says what to do.
+    For each source its state, how far it was read, gaps, lag, how far each poll looks back, the last error with what to do
+    about it, and who polls; and how far the archive is behind. `xdr-mcp doctor` goes further: it tries things and says what to do.
     """
     setup = settled(debug=debug, quiet=True, data_dir=data_dir)
     run_task(lambda: _status(setup, as_json=as_json))
@@ -284,15 +284,19 @@ def status(data_dir: Path | None, *, as_json: bool, debug: bool) -> None:
 async def _status(setup: Setup, *, as_json: bool) -> None:
     async with looking(setup) as store:
         states = await store.states()
-        newest, archived = await store.last_seq(), await store.position(Archive.name)
-        letters = await store.dead_letters()
-    told = status_facts(setup) | {"changes": newest, "archive_behind": newest - archived, "dead_letters": len(letters)}
+        newest, sinks = await store.last_seq(), await store.sinks()
+    taken = {sink.sink: sink.position for sink in sinks}
+    told = status_facts(setup) | {
+        "changes": newest,
+        "archive_behind": newest - taken.get(Archive.name, 0),
+        "dead_letters": sum(sink.dead_letters for sink in sinks),
+    }
     if as_json:
         sources = [
             msgspec.to_builtins(state) | {"gaps": msgspec.to_builtins(state.gaps), "health": _health(state)}
             for state in states
         ]
-        say_json(told | {"sources": sources})
+        say_json(told | {"sources": sources, "sinks": sinks})
     else:
         _print_status(told, states)
 
@@ -335,8 +339,10 @@ def _source_facts(state: SourceState, now: datetime) -> dict[str, str | Text]:
         "gaps": "; ".join(f"{moment(gap.start)} to {moment(gap.end)}" for gap in state.gaps),
         "last success": ago(health.last_success, now),
         "last error": f"{plain(health.last_error)} ({ago(health.last_error_at, now)})" if health.last_error else "",
+        "remedy": plain(health.remedy) if health.last_error else "",
         "failures": str(health.failures) if health.failures else "",
         "lag": lag if state.lag_p50 is not None else "",
+        "look-back": rough_seconds(health.look_back) if health.look_back is not None else "",
         "clock skew": f"{health.clock_skew:+.0f}s" if abs(health.clock_skew) >= _TELLING_SKEW else "",
         "polled by": plain(state.lease.holder) if state.lease else "nobody now",
     }

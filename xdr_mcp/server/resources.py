@@ -23,6 +23,7 @@ from pydantic import AnyUrl
 
 from xdr_mcp.alert import Severity
 from xdr_mcp.errors import QueryError, XdrMcpError
+from xdr_mcp.interfaces import Store
 from xdr_mcp.query import FIELDS, Query
 from xdr_mcp.server.address import ALERT_TEMPLATE, RECENT, SEARCH_TEMPLATE, STATUS, topic_of, uri_of
 from xdr_mcp.server.answers import Answers, UnknownAlert
@@ -59,11 +60,11 @@ def add_resources(mcp: MCPServer[Any], answers: Answers, facts: Facts) -> None:
         name="status",
         title="Status",
         mime_type=_JSON,
-        description="Per source: state, freshness, lag, last poll, who polls; and how far the journal has come",
+        description="Per source: state, freshness, gaps, lag, last error, who polls; the journal, and how far sinks have come",
     )
     async def status() -> str:
         with _told():
-            return _json(await answers.status() | dict(facts()))
+            return _json(await answers.status() | {"sinks": await _sinks(answers.store)} | dict(facts()))
 
     @mcp.resource(
         SEARCH_TEMPLATE,
@@ -101,6 +102,15 @@ def add_resources(mcp: MCPServer[Any], answers: Answers, facts: Facts) -> None:
             case ResourceTemplateReference(uri=template) if template == SEARCH_TEMPLATE:
                 return _completion(_conditions(), argument.value)
         return None
+
+
+async def _sinks(store: Store) -> list[dict[str, Any]]:
+    """How many changes each sink has still to take, and how many it refused for good."""
+    newest = await store.last_seq()
+    return [
+        {"sink": visible(state.sink), "behind": newest - state.position, "dead_letters": state.dead_letters}
+        for state in await store.sinks()
+    ]
 
 
 async def _newest_ids(answers: Answers) -> list[str]:

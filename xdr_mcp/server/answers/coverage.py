@@ -75,11 +75,14 @@ def told_state(state: SourceState, now: datetime) -> dict[str, Any]:
         "quarantined": state.quarantined,
         "lag_p50_s": _rounded(state.lag_p50),
         "lag_p99_s": _rounded(state.lag_p99),
+        "look_back_s": health.look_back,
         "failures": health.failures,
         "last_error": short(health.last_error, _ERROR_SHOWN),
+        "remedy": short(health.remedy, _ERROR_SHOWN),
         "polled_by": visible(state.lease.holder) if state.lease else None,
         "covered": _told_windows(state.coverage),
         "gaps": _told_windows(state.gaps),
+        "gaps_not_shown": max(0, len(state.gaps) - _WINDOWS_SHOWN) or None,
     }
     for name in ("last_attempt", "last_success", "last_error_at", "next_attempt"):
         moment = getattr(health, name)

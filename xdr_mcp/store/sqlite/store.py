@@ -22,6 +22,7 @@ from xdr_mcp.interfaces import (
     Page,
     Position,
     Saved,
+    SinkState,
     SourceState,
     Window,
 )
@@ -216,6 +217,28 @@ class SqliteStore:
             return tuple(DeadLetter(sink=sink, seq=seq, reason=reason, at=moment(at)) for sink, seq, reason, at in rows)
 
         return await self._database.read(work)
+
+    async def sinks(self) -> tuple[SinkState, ...]:
+        """See ``Store.sinks``."""
+
+        def work(connection: apsw.Connection) -> tuple[SinkState, ...]:
+            rows = connection.execute(
+                "SELECT sink, seq, (SELECT count(*) FROM dead_letters AS d WHERE d.sink = p.sink)"
+                " FROM positions AS p ORDER BY sink"
+            )
+            return tuple(SinkState(sink=sink, position=seq, dead_letters=letters) for sink, seq, letters in rows)
+
+        return await self._database.read(work)
+
+    async def forget_sink(self, sink: str, lease: Lease) -> None:
+        """See ``Store.forget_sink``."""
+
+        def work(connection: apsw.Connection) -> None:
+            sources.fence(connection, lease)
+            for table in ("positions", "dead_letters"):
+                connection.execute(f"DELETE FROM {table} WHERE sink = ?", (sink,))  # noqa: S608 (named just above)
+
+        await self._database.write(work)
 
     def _look(self) -> int:
         """The newest seq, read on the event loop: some microseconds, and never waiting for a lock."""
