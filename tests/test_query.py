@@ -31,6 +31,7 @@ from xdr_mcp.query import (
     describe,
     fold,
     guide,
+    literal,
     matcher,
     matches,
     parse,
@@ -546,6 +547,18 @@ def test_a_described_query_finds_the_same_alerts(query: str, drawn: Alert) -> No
 )
 def test_two_spellings_of_one_question_are_described_alike(one: str, other: str) -> None:
     assert describe(parse(one, now=NOW)) == describe(parse(other, now=NOW))
+
+
+@example("and")
+@example("a\x00b")
+@example("-5")
+@example('say "x\\')
+@example("web*")
+@given(texts)
+def test_a_value_that_is_written_as_literal_means_just_that(value: str) -> None:
+    assume(fold(value))
+    assert parse(f"user:{literal(value)}", now=NOW).root == Term("user", Pattern((fold(value),)))
+    assert parse(f"user:{literal('')}", now=NOW) == parse('user:""', now=NOW)
 
 
 def test_comparisons_of_a_hand_made_query_are_described_too() -> None:

@@ -8,7 +8,7 @@ from xdr_mcp.query.evaluate import LEVELS, matcher, matches
 from xdr_mcp.query.fields import FIELDS, Field, FieldKind, guide
 from xdr_mcp.query.nodes import And, Comparison, Level, Moment, Node, Not, Or, Pattern, Query, Term, Words
 from xdr_mcp.query.parser import parse
-from xdr_mcp.query.rendering import describe
+from xdr_mcp.query.rendering import describe, literal
 from xdr_mcp.query.text import TEXT_LIMIT, VALUE_LIMIT, WORD_LIMIT, fold, terms_of, texts_of, words_of
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "describe",
     "fold",
     "guide",
+    "literal",
     "matcher",
     "matches",
     "parse",

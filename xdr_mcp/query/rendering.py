@@ -45,11 +45,17 @@ def _operator(comparison: Comparison) -> str:
 
 
 def _pattern(pattern: Pattern) -> str:
-    return "*".join(map(_literal, pattern.pieces))
+    return "*".join(map(_piece, pattern.pieces))
 
 
-def _literal(piece: str) -> str:
-    if not piece or (_BARE.fullmatch(piece) and piece not in _KEYWORDS):
-        return piece
-    escaped = piece.replace("\\", r"\\").replace('"', r"\"")
+def literal(text: str) -> str:
+    """``text`` as a value that means just that: in quotes where it needs them."""
+    return _piece(text) or '""'
+
+
+def _piece(text: str) -> str:
+    """What stands between two wildcards."""
+    if not text or (_BARE.fullmatch(text) and text.isprintable() and text.lower() not in _KEYWORDS):
+        return text
+    escaped = text.replace("\\", r"\\").replace('"', r"\"")
     return f'"{escaped}"'
