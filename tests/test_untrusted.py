@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xdr_mcp.untrusted import escaped, spell, unspell, visible, visible_json
+from xdr_mcp.untrusted import contained_json, escaped, spell, unspell, visible
 
 
 def test_every_control_format_private_and_surrogate_character_is_shown_as_a_mark() -> None:
@@ -56,7 +56,7 @@ def test_what_is_visible_stays_as_it_is(text: str) -> None:
 
 
 def test_json_is_made_visible_in_every_string_and_key() -> None:
-    assert visible_json({"k\u200b": ["\x00", 1, None, {"x": "\u2066"}]}) == {
+    assert contained_json({"k\u200b": ["\x00", 1, None, {"x": "\u2066"}]}) == {
         "k[U+200B]": ["[U+0000]", 1, None, {"x": "[U+2066]"}]
     }
 

@@ -24,7 +24,7 @@ from xdr_mcp import __version__, rebuild, telemetry
 from xdr_mcp.alert import Change
 from xdr_mcp.delivery import Delivery, lease_name
 from xdr_mcp.errors import LeaseLost, SettingsError, StoreUnusable, XdrMcpError
-from xdr_mcp.interfaces import Health, Memory, SinkState, Source, SourceType, Store, utc_now
+from xdr_mcp.interfaces import ContextSource, Health, Memory, SinkState, Source, SourceType, Store, utc_now
 from xdr_mcp.lease import TTL, holder_name
 from xdr_mcp.places import Places, places
 from xdr_mcp.planning import Pace
@@ -413,9 +413,11 @@ async def serving(setup: Setup, *, pause: float = 0.0) -> AsyncIterator[XdrServe
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(keeping(setup))
         works: list[Work] = []
+        opened: list[Source] = []
         if setup.settings.poll_enabled:
             warn_of_unknown(setup)
-            works = _filling(setup, store, await _open_usable(setup, store, stack))
+            opened = await _open_usable(setup, store, stack)
+            works = _filling(setup, store, opened)
         else:
             log.info("XDR_POLL_ENABLED is false: following what other processes save")
         yield build_server(
@@ -423,6 +425,7 @@ async def serving(setup: Setup, *, pause: float = 0.0) -> AsyncIterator[XdrServe
             version=__version__,
             cursor_key=_cursor_key(setup.places.data),
             facts=lambda: status_facts(setup) | setup.trouble.told(),
+            contexts={source.name: source for source in opened if isinstance(source, ContextSource)},
             background=[_later(pause, work) for work in works],
         )
 

@@ -15,7 +15,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from itertools import pairwise
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 from msgspec import Struct
@@ -151,6 +151,32 @@ class SourceType(Protocol):
 
         Raises:
             SettingsError: an option is missing or contradicts another.
+        """
+        ...
+
+
+class ContextItems(Struct, frozen=True):
+    """One part of what a vendor knows about an alert beside the alert: objects in the vendor's own shape, newest first."""
+
+    items: tuple[Mapping[str, Any], ...]
+    total: int | None
+    """How many there are in all, as the vendor says; None when it does not."""
+
+
+@runtime_checkable
+class ContextSource(Protocol):
+    """What a source may be able to do besides: tell more about one alert, live. Asked while pages are being read, too."""
+
+    name: str
+    idle_reason: str
+    context_parts: Sequence[str]
+    """What it can tell: of ``events``, ``assets`` and ``intelligence``."""
+
+    async def context(self, vendor_id: str, part: str, limit: int) -> ContextItems:
+        """One of its ``context_parts`` about one alert: the newest ``limit``.
+
+        Raises:
+            SourceError: the vendor failed; NotFound when it has no such alert (any more).
         """
         ...
 

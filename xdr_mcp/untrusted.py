@@ -27,6 +27,8 @@ _UNPRINTABLE = re.compile(f"[\t\n{_HIDDEN_CLASS}]")
 _NEEDS_SPELLING = re.compile(f"[%\t\n{_HIDDEN_CLASS}]")
 _RUN_SHOWN = 4
 """A run of hidden characters up to this long is spelled out; of a longer one, the first and the number."""
+_MARK_ROOM = 8
+"""Characters for the mark that says how much was left out."""
 
 
 def visible(text: str) -> str:
@@ -34,6 +36,22 @@ def visible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return _HIDDEN.sub(_mark, text.replace("\r\n", "\n"))
+
+
+def contained(text: str, cap: int | None = None) -> str:
+    """``text`` made ``visible``; of one longer than ``cap`` characters, the beginning and how many are left out: ``…[+311]``."""
+    told = visible(text)
+    if cap is None or len(told) <= cap:
+        return told
+    shown = cap - _MARK_ROOM
+    if told.rfind("[U+", 0, shown) > told.rfind("]", 0, shown):  # no mark is cut in two
+        shown = told.rfind("[U+", 0, shown)
+    return f"{told[:shown]}…[+{len(told) - shown}]"
+
+
+def contained_line(text: str, cap: int | None = None) -> str:
+    """``contained``, on one line: line ends and repeated blanks are told as a blank."""
+    return contained(" ".join(text.split()), cap)
 
 
 def escaped(text: str) -> str:
@@ -48,19 +66,19 @@ def _mark(run: re.Match[str]) -> str:
     return f"[U+{ord(hidden[0]):04X} and {len(hidden) - 1} more hidden]"
 
 
-def visible_json(value: Any) -> Any:
-    """A JSON value with every string in it, keys too, made ``visible``.
+def contained_json(value: Any, cap: int | None = None) -> Any:
+    """A JSON value with every string in it, keys too, ``contained``.
 
     Raises:
         RecursionError: nested deeper than Python follows.
     """
     match value:
         case str():
-            return visible(value)
+            return contained(value, cap)
         case dict():
-            return {visible(str(key)): visible_json(item) for key, item in value.items()}
+            return {contained(str(key), cap): contained_json(item, cap) for key, item in value.items()}
         case list() | tuple():
-            return [visible_json(item) for item in value]
+            return [contained_json(item, cap) for item in value]
         case _:
             return value
 

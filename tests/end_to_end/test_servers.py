@@ -79,7 +79,7 @@ async def test_started_where_nothing_can_be_written_it_polls_serves_and_says_whe
             while not (await call(client, "list_alerts", limit=1))["total"]:
                 await updates.next()  # polling begins two seconds after the start
             status = await read(client, STATUS)
-            listed = (await call(client, "list_alerts", limit=100))["alerts"]
+            listed = (await call(client, "list_alerts", limit=100, fields=["title"]))["alerts"]
         truth = vendor.newest_versions()
     share = tmp_path / "home" / "share" / "xdr-mcp"
     assert status["store"] == str(share / "xdr-mcp.db")

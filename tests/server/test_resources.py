@@ -89,7 +89,7 @@ async def test_status_tells_lag_look_back_gaps_errors_with_remedy_holder_positio
             status = await read(client, "xdr://status")
         seq = await store.last_seq()
     assert status["data_dir"] == "here"
-    assert status["last_seq"] == seq
+    assert status["seq"] == seq
     (source,) = status["sources"]
     assert source["source"] == "xdr"
     assert source["state"] == "ok"

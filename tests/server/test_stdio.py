@@ -62,7 +62,7 @@ async def test_a_client_from_before_structured_content_gets_the_data_as_text(tmp
             await process.stdin.send(json.dumps(message).encode() + b"\n")
         with anyio.fail_after(BOUND):
             result = json.loads(await receive(process.stdout))["result"]
-    assert result["structuredContent"] == {"total": 1}
+    assert result["structuredContent"] == {"as_text": True}
     (content,) = result["content"]
     assert json.loads(content["text"])["alerts"][0]["id"] == an_alert(1).id
 

@@ -7,9 +7,19 @@ and ``_``. A store keeps folded values and folded words, so both ways of evaluat
 from xdr_mcp.query.evaluate import LEVELS, matcher, matches
 from xdr_mcp.query.fields import FIELDS, Field, FieldKind, guide
 from xdr_mcp.query.nodes import And, Comparison, Level, Moment, Node, Not, Or, Pattern, Query, Term, Words
-from xdr_mcp.query.parser import parse
+from xdr_mcp.query.parser import instant, parse
 from xdr_mcp.query.rendering import describe, literal
-from xdr_mcp.query.text import TEXT_LIMIT, VALUE_LIMIT, WORD_LIMIT, fold, terms_of, texts_of, words_of
+from xdr_mcp.query.text import (
+    TEXT_LIMIT,
+    VALUE_LIMIT,
+    WORD_LIMIT,
+    fold,
+    forms_of,
+    terms_of,
+    texts_of,
+    value_of,
+    words_of,
+)
 
 __all__ = [
     "FIELDS",
@@ -32,12 +42,15 @@ __all__ = [
     "Words",
     "describe",
     "fold",
+    "forms_of",
     "guide",
+    "instant",
     "literal",
     "matcher",
     "matches",
     "parse",
     "terms_of",
     "texts_of",
+    "value_of",
     "words_of",
 ]

@@ -18,13 +18,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from xdr_mcp.errors import QueryError
 from xdr_mcp.query.fields import FIELDS, Field, field_named, nearest_field
 from xdr_mcp.query.nodes import And, Comparison, Node, Or, Query, all_of, any_of, opposite
-from xdr_mcp.query.text import words_of
-from xdr_mcp.query.values import Refused, Value, condition, words
+from xdr_mcp.query.text import fold, words_of
+from xdr_mcp.query.values import TIMES, Refused, Value, condition, interval, words
 
 MAX_LENGTH = 4_000
 """Characters in a query."""
@@ -92,6 +92,19 @@ def parse(text: str, *, now: datetime) -> Query:
         raise QueryError(
             readable, mistake.start, mistake.end, mistake.reason, _example(readable, mistake, now)
         ) from None
+
+
+def instant(text: str, *, now: datetime) -> datetime:
+    """The moment that a time of the query language stands for: the end of a day or a minute, and never after ``now``.
+
+    Raises:
+        QueryError: it is no time.
+    """
+    try:
+        _, end = interval(fold(text), now)
+    except (ValueError, OverflowError):
+        raise QueryError(text[:200], 0, min(len(text), 200), f"this is no time; a time is {TIMES}", "-24h") from None
+    return min(end - timedelta(microseconds=1), now)
 
 
 def _example(text: str, first: _Mistake, now: datetime) -> str:

@@ -136,12 +136,12 @@ def _terms(alert: Alert) -> Iterator[tuple[str, str]]:
         if parent := _ATTACK_TECHNIQUE.fullmatch(fold(attack.technique or "")):
             yield ("technique", parent[1])
     for entity in alert.entities:
-        for form in _forms(entity):
+        for form in forms_of(entity):
             yield (entity.kind.value, form)
             yield ("entity", form)
 
 
-def _forms(entity: Entity) -> Iterator[str]:
+def forms_of(entity: Entity) -> Iterator[str]:
     """An entity's value, then the shorter form that people also call it by."""
     value = entity.value.strip()
     yield value

@@ -206,6 +206,9 @@ def _number(field: Field, comparison: Comparison, value: Value) -> Node:
 
 # ---------------------------------------------------------------- times
 
+TIMES = "-30m, -24h, -7d, today, yesterday, 2026-01-31 or 2026-01-31T08:00Z"
+"""How a time can be written."""
+
 _INSTANT = timedelta(microseconds=1)
 
 
@@ -219,11 +222,11 @@ def _time(field: Field, comparison: Comparison, value: Value, now: datetime) -> 
         return Moment(name, Comparison.GE, datetime.min.replace(tzinfo=UTC))
     written = fold(value.text)
     try:
-        start, end = _interval(written, now)
+        start, end = interval(written, now)
     except (ValueError, OverflowError):
         operator = ":" if field.kind is FieldKind.BOUND else ">="
         raise Refused(
-            f"{_shown(value.text)} is no time; a time is -30m, -24h, -7d, today, yesterday, 2026-01-31 or 2026-01-31T08:00Z",
+            f"{_shown(value.text)} is no time; a time is {TIMES}",
             instead=f"{field.name}{operator}-24h",
         ) from None
     if comparison is Comparison.EQ and _RELATIVE.fullmatch(written):
@@ -247,7 +250,7 @@ def _within(field: str, comparison: Comparison, start: datetime, end: datetime) 
             return all_of((not_before, before))
 
 
-def _interval(text: str, now: datetime) -> tuple[datetime, datetime]:
+def interval(text: str, now: datetime) -> tuple[datetime, datetime]:
     """The half-open interval a time stands for, in UTC. Raises ValueError or OverflowError where it is none."""
     now = now.astimezone(UTC)
     if text in {"today", "yesterday"}:

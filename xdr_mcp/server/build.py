@@ -19,8 +19,9 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS
 
 from xdr_mcp.errors import StoreError
-from xdr_mcp.interfaces import Clock, Store, utc_now
-from xdr_mcp.server.answers import Answers
+from xdr_mcp.interfaces import Clock, ContextSource, Store, utc_now
+from xdr_mcp.server.answers.context import LiveContext
+from xdr_mcp.server.answers.desk import Desk
 from xdr_mcp.server.cursor import Cursors
 from xdr_mcp.server.notifications import WINDOW, Notifier, Peers, Streams, install
 from xdr_mcp.server.resources import AlertServer, add_resources
@@ -130,6 +131,7 @@ def build_server(
     cursor_key: bytes,
     clock: Clock = utc_now,
     facts: Callable[[], Mapping[str, Any]] = dict,
+    contexts: Mapping[str, ContextSource] | None = None,
     background: Sequence[Background] = (),
     window: float = WINDOW,
 ) -> XdrServer:
@@ -141,10 +143,11 @@ def build_server(
         cursor_key: signs cursors; the same in every process that may be handed one.
         clock: what time it is.
         facts: further facts for ``xdr://status``; called at each read.
+        contexts: by name, the sources that can tell more about an alert.
         background: what runs beside the server; one that fails is logged and started again, one that returns is done.
         window: seconds between two notifications of one URI.
     """
-    answers = Answers(store, clock, Cursors(cursor_key))
+    desk = Desk(store, clock, Cursors(cursor_key), facts)
     notifier = Notifier(store, clock, window=window)
 
     @asynccontextmanager
@@ -157,7 +160,7 @@ def build_server(
         title="XDR alerts",
         version=version,
         instructions=INSTRUCTIONS,
-        tools=alert_tools(answers),
+        tools=alert_tools(desk, LiveContext(contexts or {}, clock)),
         log_level="WARNING",
         lifespan=lifespan,
         subscriptions=notifier.bus,
@@ -168,7 +171,7 @@ def build_server(
             "resources/templates/list": CacheHint(ttl_ms=_LISTS_LIVE_MS, scope="public"),
         },
     )
-    add_resources(mcp, answers, facts)
+    add_resources(mcp, desk)
     server = XdrServer(mcp, store, clock, notifier, background)
     return server
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,14 +23,14 @@ from pydantic import AnyUrl
 
 from xdr_mcp.alert import Severity
 from xdr_mcp.errors import QueryError, XdrMcpError
-from xdr_mcp.interfaces import Store
 from xdr_mcp.query import FIELDS, Query
 from xdr_mcp.server.address import ALERT_TEMPLATE, RECENT, SEARCH_TEMPLATE, STATUS, topic_of, uri_of
-from xdr_mcp.server.answers import Answers, UnknownAlert
+from xdr_mcp.server.answers.budget import MOST
+from xdr_mcp.server.answers.desk import Desk, UnknownAlert
+from xdr_mcp.server.answers.listing import newest
+from xdr_mcp.server.answers.one import one_alert
+from xdr_mcp.server.answers.status import status as status_of_sources
 from xdr_mcp.untrusted import spell, visible
-
-Facts = Callable[[], Mapping[str, Any]]
-"""Further facts for ``xdr://status``, such as where the data lies."""
 
 _JSON = "application/json"
 _COMPLETIONS = 100
@@ -45,7 +45,7 @@ class AlertServer(MCPServer[Any]):
         return await super().read_resource(uri_of(topic) if topic else uri, context)
 
 
-def add_resources(mcp: MCPServer[Any], answers: Answers, facts: Facts) -> None:
+def add_resources(mcp: MCPServer[Any], desk: Desk) -> None:
     """Register the resources and the completion of their variables."""
 
     @mcp.resource(
@@ -53,7 +53,7 @@ def add_resources(mcp: MCPServer[Any], answers: Answers, facts: Facts) -> None:
     )
     async def recent() -> str:
         with _told():
-            return _json(await answers.newest())
+            return _json((await newest(desk)).data)
 
     @mcp.resource(
         STATUS,
@@ -64,7 +64,7 @@ def add_resources(mcp: MCPServer[Any], answers: Answers, facts: Facts) -> None:
     )
     async def status() -> str:
         with _told():
-            return _json(await answers.status() | {"sinks": await _sinks(answers.store)} | dict(facts()))
+            return _json(await status_of_sources(desk))
 
     @mcp.resource(
         SEARCH_TEMPLATE,
@@ -76,7 +76,7 @@ def add_resources(mcp: MCPServer[Any], answers: Answers, facts: Facts) -> None:
     )
     async def search(q: str = "") -> str:
         with _told():
-            return _json(await answers.newest(q))
+            return _json((await newest(desk, q)).data)
 
     @mcp.resource(
         ALERT_TEMPLATE,
@@ -88,7 +88,7 @@ def add_resources(mcp: MCPServer[Any], answers: Answers, facts: Facts) -> None:
     )
     async def alert(id: str) -> str:  # noqa: A002 (the template's variable)
         with _told():
-            return _json(await answers.alert(spell(id), include_raw=True))
+            return _json((await one_alert(desk, spell(id), raw=True, budget=MOST)).data)
 
     @mcp.completion()  # type: ignore[no-untyped-call, untyped-decorator]
     async def complete(
@@ -98,23 +98,14 @@ def add_resources(mcp: MCPServer[Any], answers: Answers, facts: Facts) -> None:
     ) -> Completion | None:
         match ref:
             case ResourceTemplateReference(uri=template) if template == ALERT_TEMPLATE:
-                return _completion(await _newest_ids(answers), argument.value)
+                return _completion(await _newest_ids(desk), argument.value)
             case ResourceTemplateReference(uri=template) if template == SEARCH_TEMPLATE:
                 return _completion(_conditions(), argument.value)
         return None
 
 
-async def _sinks(store: Store) -> list[dict[str, Any]]:
-    """How many changes each sink has still to take, and how many it refused for good."""
-    newest = await store.last_seq()
-    return [
-        {"sink": visible(state.sink), "behind": newest - state.position, "dead_letters": state.dead_letters}
-        for state in await store.sinks()
-    ]
-
-
-async def _newest_ids(answers: Answers) -> list[str]:
-    found = await answers.store.find(Query(), _COMPLETIONS, None)
+async def _newest_ids(desk: Desk) -> list[str]:
+    found = await desk.store.find(Query(), _COMPLETIONS, None)
     return [spell(alert.id) for alert in found.alerts]
 
 

@@ -71,27 +71,29 @@ def _shallow(schema: dict[str, Any]) -> dict[str, Any]:
 _TEXT = {"type": "string"}
 _NUMBER = {"type": "integer"}
 _LIST = {"type": "array"}
+_OBJECT = {"type": "object"}
+_FLAG = {"type": "boolean"}
 
 COVERAGE = _LIST
-"""How far the picture reaches, per source: ``source``, ``state``, ``age_s`` (seconds) and ``why``, each where it is known."""
+"""How far the picture reaches, per source: ``source``, ``state``, ``age_s``, ``lag_s`` (seconds), ``begins``, ``gaps``, ``why``."""
 
-ROW = _object("id", id=_TEXT, severity={}, status={}, title={}, created={}, about=_LIST)
+ROW = _object("id", id=_TEXT, severity={}, status={}, title={}, created={}, about=_LIST, count=_NUMBER, ids=_LIST)
 """A compact alert; with ``fields``, it has those of ``ALERT``."""
 
 ALERT = _sparing(lean(msgspec.json.schema(Alert), "description", "enum", "minimum", "maximum", "required"))
 """An alert whole. What has no value is left out."""
 
-LISTING = _object("total", alerts=_array(ROW), total=_NUMBER, next_cursor={}, coverage=COVERAGE)
-"""A page. All but the total is left out where the page is told as text."""
 
-WHOLE = _object(
-    "revision",
-    alert=ALERT,
-    revision=_NUMBER,
-    seq=_NUMBER,
-    change={},
-    fetched={},
-    saved={},
-    raw={},
-    coverage=COVERAGE,
-)
+def _answer(**properties: dict[str, Any]) -> dict[str, Any]:
+    """Nothing is required: told as text, the data is not here."""
+    schema = _object("", **properties, coverage=COVERAGE, seq=_NUMBER, reduced=_TEXT)
+    return {name: said for name, said in schema.items() if name != "required"}
+
+
+LISTING = _answer(alerts=_array(ROW), total=_NUMBER, next_cursor=_TEXT)
+WHOLE = _answer(alert=ALERT, revision=_NUMBER, raw={})
+COUNTS = _answer(total=_NUMBER, groups=_LIST, others=_NUMBER)
+CHANGES = _answer(changes=_LIST, next=_NUMBER, more=_FLAG)
+RELATIONS = _answer(alerts=_LIST, total=_NUMBER, not_followed=_LIST)
+CONTEXTS = _answer(alert=_OBJECT, events=_OBJECT, assets=_OBJECT, intelligence=_OBJECT, failed=_OBJECT)
+STATUS = _answer(sources=_LIST)

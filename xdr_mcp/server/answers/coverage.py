@@ -1,14 +1,20 @@
-"""How far the picture reaches, source by source: how old it is, where it has gaps, and where there is none at all."""
+"""How far the picture reaches, source by source: how old it is, where it has gaps, and where there is none at all.
+
+What counts is the window that was asked about: a gap elsewhere hides nothing from the answer, and a source that was last
+read before the window begins is as blind to it as one that was never read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct
+
 from xdr_mcp.interfaces import SourceState, Window
-from xdr_mcp.server.answers.telling import short, told_time
-from xdr_mcp.untrusted import visible
+from xdr_mcp.query import And, Comparison, Moment, Node, Query, Term, fold
+from xdr_mcp.server.answers.telling import one_line, told_time
 
 BLIND = "blind"
 
@@ -16,46 +22,131 @@ _ERROR_SHOWN = 200
 _WINDOWS_SHOWN = 5
 
 
+class Span(Struct, frozen=True):
+    """The times that a question is about; None where it sets no bound."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def touches(self, window: Window) -> bool:
+        """Whether some of the window lies within."""
+        return (self.start is None or window.end > self.start) and (self.end is None or window.start < self.end)
+
+
+EVER = Span()
+
+
+def span_of(query: Query) -> Span:
+    """The times at which an alert must have changed at the vendor to be among the answers and yet be unknown here.
+
+    An alert is first seen about when it is created, so bounds of ``created`` are bounds of that; those of ``updated`` are
+    nearer still. Only what every answer must satisfy counts.
+    """
+    moments = [node for node in _conjuncts(query.root) if isinstance(node, Moment)]
+    lower = [node.value for node in moments if node.field in {"created", "updated"} and _is_lower(node)]
+    by_updated = any(node.field == "updated" for node in moments)
+    upper_field = "updated" if by_updated else "created"
+    upper = [node.value for node in moments if node.field == upper_field and not _is_lower(node)]
+    return Span(max(lower, default=None), min(upper, default=None))
+
+
+def sources_of(query: Query, states: Sequence[SourceState]) -> list[SourceState]:
+    """The sources that an answer can come from; all where the query names none that is known."""
+    terms = [node for node in _conjuncts(query.root) if isinstance(node, Term) and node.field == "source"]
+    named = [state for state in states if all(term.pattern.matches(fold(state.source)) for term in terms)]
+    return named or list(states)
+
+
+def told_coverage(
+    states: Iterable[SourceState], now: datetime, span: Span = EVER, *, brief: bool = False
+) -> list[dict[str, Any]]:
+    """Per source: its state, how many seconds old its picture is, how late its alerts come, and its gaps in the span.
+
+    ``begins`` is where its history begins, when the span reaches back further. With ``brief``, state and age alone.
+    """
+    told = [_told_source(state, now, span) for state in states]
+    return [{key: one[key] for key in ("source", "state", "age_s") if key in one} for one in told] if brief else told
+
+
 def caveat(coverage: Sequence[dict[str, Any]]) -> str:
-    """What is missing from the picture, in plain words; empty when nothing is."""
+    """What is missing from the picture, in plain words; empty when nothing is. The reasons stand in the coverage."""
     if not coverage:
         return "Blind: no source has ever reported, so an empty answer means nothing."
-    blind = [f"{entry['source']} ({entry['why']})" for entry in coverage if entry["state"] == BLIND]
+    blind = [entry["source"] for entry in coverage if entry["state"] == BLIND]
     failing = [
         f"{entry['source']} ({entry.get('age_s', '?')} s old)" for entry in coverage if entry["state"] == "failing"
     ]
-    told = [f"Blind: {', '.join(blind)}."] if blind else []
-    return " ".join(told + ([f"Failing: {', '.join(failing)}."] if failing else []))
+    gaps = [entry["source"] for entry in coverage if entry.get("gaps")]
+    told = [f"Blind: {', '.join(blind)}; what it holds is not known."] if blind else []
+    told += [f"Failing: {', '.join(failing)}."] if failing else []
+    return " ".join(told + ([f"Gaps: {', '.join(gaps)}."] if gaps else []))
 
 
-def told_coverage(state: SourceState, now: datetime) -> dict[str, Any]:
-    """One source: its state, and how many seconds old its picture is."""
-    told: dict[str, Any] = {"source": visible(state.source), "state": state.health.state}
-    if why := _blindness(state):
-        return told | {"state": BLIND, "why": why}
-    if (seen := _seen_until(state)) is not None:
+def told_state(state: SourceState, now: datetime) -> dict[str, Any]:
+    """Everything that is known about one source and has a value."""
+    health = state.health
+    told = _told_source(state, now, EVER) | {
+        "alerts": state.alerts,
+        "quarantined": state.quarantined,
+        "lag_p50_s": _rounded(state.lag_p50),
+        "lag_p99_s": _rounded(state.lag_p99),
+        "lag_p999_s": _rounded(state.lag_p999),
+        "look_back_s": health.look_back,
+        "failures": health.failures,
+        "last_error": one_line(health.last_error, _ERROR_SHOWN),
+        "remedy": one_line(health.remedy, _ERROR_SHOWN),
+        "polled_by": one_line(state.lease.holder, _ERROR_SHOWN) if state.lease else None,
+        "covered": _told_windows(state.coverage),
+        "gaps": _told_windows(state.gaps),
+        "more_gaps": max(0, len(state.gaps) - _WINDOWS_SHOWN) or None,
+        "clock_skew_s": _rounded(health.clock_skew) or None,
+    }
+    for name in ("last_attempt", "last_success", "last_error_at", "next_attempt"):
+        moment = getattr(health, name)
+        told[name] = told_time(moment) if moment else None
+    return {name: value for name, value in told.items() if value not in (None, "", [])}
+
+
+def _told_source(state: SourceState, now: datetime, span: Span) -> dict[str, Any]:
+    told: dict[str, Any] = {"source": one_line(state.source, _ERROR_SHOWN), "state": state.health.state}
+    seen = state.coverage[-1].end if state.coverage else state.health.last_success
+    if seen is not None:
         told["age_s"] = max(0, round((now - seen).total_seconds()))
+    if why := _blindness(state, seen, span):
+        return told | {"state": BLIND, "why": why}
     if state.health.state == "failing":
-        told["why"] = short(state.health.last_error, _ERROR_SHOWN)
+        told["why"] = one_line(state.health.last_error, _ERROR_SHOWN)
+    if state.lag_p99 is not None:
+        told["lag_s"] = round(state.lag_p99)
+    return told | _told_limits(state, span)
+
+
+def _told_limits(state: SourceState, span: Span) -> dict[str, Any]:
+    """What of the span was never read: before history begins, and in the gaps."""
+    told: dict[str, Any] = {}
+    if state.coverage and (span.start is None or span.start < state.coverage[0].start):
+        told["begins"] = told_time(state.coverage[0].start)
+    gaps = [gap for gap in state.gaps if span.touches(gap)]
+    if gaps:
+        told["gaps"] = _told_windows(gaps)
+    if len(gaps) > _WINDOWS_SHOWN:
+        told["more_gaps"] = len(gaps) - _WINDOWS_SHOWN
     return told
 
 
-def _blindness(state: SourceState) -> str:
-    """Why nothing can be known from this source; empty when something can."""
+def _blindness(state: SourceState, seen: datetime | None, span: Span) -> str:
+    """Why nothing of the span can be known from this source; empty when something can."""
     health = state.health
     if health.state == "development":
         return "development mode: the vendor is never called"
-    if health.last_success is None and not state.coverage:
-        return (
-            f"never read yet; last error: {short(health.last_error, _ERROR_SHOWN)}"
-            if health.last_error
-            else "never read yet"
-        )
+    if seen is None:
+        error = one_line(health.last_error, _ERROR_SHOWN)
+        return f"never read yet; last error: {error}" if error else "never read yet"
+    if span.start is not None and state.coverage and span.start >= seen:
+        return f"last read {told_time(seen)}, before the time asked about begins"
+    if span.end is not None and state.coverage and span.end <= state.coverage[0].start:
+        return f"read since {told_time(state.coverage[0].start)} only, after the time asked about ends"
     return ""
-
-
-def _seen_until(state: SourceState) -> datetime | None:
-    return state.coverage[-1].end if state.coverage else state.health.last_success
 
 
 def _told_windows(windows: Sequence[Window]) -> list[list[str]]:
@@ -67,24 +158,12 @@ def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 1)
 
 
-def told_state(state: SourceState, now: datetime) -> dict[str, Any]:
-    """Everything that is known about one source and has a value."""
-    health = state.health
-    told = told_coverage(state, now) | {
-        "alerts": state.alerts,
-        "quarantined": state.quarantined,
-        "lag_p50_s": _rounded(state.lag_p50),
-        "lag_p99_s": _rounded(state.lag_p99),
-        "look_back_s": health.look_back,
-        "failures": health.failures,
-        "last_error": short(health.last_error, _ERROR_SHOWN),
-        "remedy": short(health.remedy, _ERROR_SHOWN),
-        "polled_by": visible(state.lease.holder) if state.lease else None,
-        "covered": _told_windows(state.coverage),
-        "gaps": _told_windows(state.gaps),
-        "gaps_not_shown": max(0, len(state.gaps) - _WINDOWS_SHOWN) or None,
-    }
-    for name in ("last_attempt", "last_success", "last_error_at", "next_attempt"):
-        moment = getattr(health, name)
-        told[name] = told_time(moment) if moment else None
-    return {name: value for name, value in told.items() if value not in (None, "", [])}
+def _conjuncts(root: Node | None) -> Iterable[Node]:
+    """What must all hold."""
+    if isinstance(root, And):
+        return root.nodes
+    return () if root is None else (root,)
+
+
+def _is_lower(moment: Moment) -> bool:
+    return moment.comparison in {Comparison.GE, Comparison.GT}

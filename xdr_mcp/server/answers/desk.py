@@ -1,77 +1,72 @@
-"""Asks the store and words what it says."""
+"""What every question is answered with: the store, a clock, and how far the picture reaches."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
-import msgspec
+from msgspec import Struct
 
-from xdr_mcp.alert import Alert
+from xdr_mcp.alert import Change
 from xdr_mcp.errors import XdrMcpError
-from xdr_mcp.interfaces import Clock, Store
-from xdr_mcp.query import Query, parse
-from xdr_mcp.server.answers.coverage import caveat, told_coverage, told_state
-from xdr_mcp.server.answers.telling import RECENT_ROWS, rows, told_raw, told_time, told_whole
-from xdr_mcp.server.cursor import Cursors, Place
-from xdr_mcp.untrusted import spell, unspell, visible
-
-ALERT_FIELDS = tuple(field.name for field in msgspec.structs.fields(Alert))
+from xdr_mcp.interfaces import Clock, SourceState, Store
+from xdr_mcp.query import Query, instant
+from xdr_mcp.server.answers.coverage import EVER, Span, sources_of, span_of, told_coverage
+from xdr_mcp.server.cursor import Cursors
+from xdr_mcp.untrusted import contained, spell, unspell
 
 _NEIGHBOURS_SEARCHED = 500
-
-
-class UnknownField(XdrMcpError):
-    """An alert has no such field."""
+_ID_SHOWN = 200
 
 
 class UnknownAlert(XdrMcpError):
     """No alert has this id."""
 
 
-class Answers:
-    """Asks the store and words what it says."""
+class Reach(Struct, frozen=True):
+    """How far an answer reaches: the sources it can come from, the times it is about, and the newest change it may know."""
 
-    def __init__(self, store: Store, clock: Clock, cursors: Cursors) -> None:
+    states: tuple[SourceState, ...]
+    now: datetime
+    span: Span
+    seq: int
+
+    def told(self, *, brief: bool = False) -> dict[str, Any]:
+        """The part of every answer that says so; ``seq`` is where ``alert_changes`` goes on."""
+        return {"coverage": told_coverage(self.states, self.now, self.span, brief=brief), "seq": self.seq}
+
+
+class Desk:
+    """Where questions are answered."""
+
+    def __init__(
+        self, store: Store, clock: Clock, cursors: Cursors, facts: Callable[[], Mapping[str, Any]] = dict
+    ) -> None:
         self.store = store
-        self._clock = clock
-        self._cursors = cursors
+        self.clock = clock
+        self.cursors = cursors
+        self.facts = facts
+        """Further facts about the installation, such as where the data lies."""
 
-    # -- listings
+    async def reach(self, query: Query | None = None) -> Reach:
+        """How far answers to ``query`` reach. Asked before the answers are, so that ``seq`` never skips a change."""
+        seq = await self.store.last_seq()
+        states = await self.store.states()
+        span = span_of(query) if query else EVER
+        return Reach(tuple(sources_of(query, states) if query else states), self.clock(), span, seq)
 
-    async def listing(
-        self, tool: str, text: str, *, limit: int, cursor: str | None = None, fields: Sequence[str] = ()
-    ) -> dict[str, Any]:
-        """One page of the alerts that match ``text``, newest first, with the cursor of the next one.
+    def as_of(self, text: str | None, now: datetime) -> datetime | None:
+        """The moment that is asked about.
 
         Raises:
-            QueryError: the query cannot be understood.
-            BadCursor: the cursor was not given out by this tool for this query.
-            UnknownField: a field asked for does not exist.
+            QueryError: it is no time.
         """
-        _check_fields(fields)
-        place = self._cursors.open(cursor, tool, text) if cursor else None
-        asked = place.asked if place else self._clock()
-        query = parse(text, now=asked)
-        found = await self.store.find(query, limit, place.after if place else None)
-        total = place.total if place else len(found.alerts)
-        if found.next and not place:
-            total = await self.store.count(query)
-        page: dict[str, Any] = {"alerts": rows(found.alerts, fields), "total": total}
-        if found.next:
-            page["next_cursor"] = self._cursors.sign(Place(asked, total, found.next), tool, text)
-        return page | {"coverage": await self.coverage()}
+        return instant(text, now=now) if text else None
 
-    async def newest(self, text: str = "") -> dict[str, Any]:
-        """The newest alerts that match: what the recent and search resources hold."""
-        found = await self.store.find(parse(text, now=self._clock()), RECENT_ROWS)
-        return {"alerts": rows(found.alerts), "more": found.next is not None, "coverage": await self.coverage()}
-
-    # -- one alert
-
-    async def alert(self, told_id: str, *, include_raw: bool = False) -> dict[str, Any]:
-        """One alert whole, as of its newest revision, by its id or by its id as it was told.
+    async def alert(self, told_id: str, as_of: datetime | None = None) -> Change:
+        """The newest revision of an alert (at ``as_of``), by its id or by its id as it was told.
 
         Raises:
             UnknownAlert: with the ids that come closest.
@@ -80,13 +75,13 @@ class Answers:
         if change is None and "%" in told_id:
             change = await self.store.get(told_id)
         if change is None:
-            raise UnknownAlert(await self._unknown(told_id))
-        answer = told_whole(change)
-        if include_raw:
-            answer["raw"] = told_raw(change.raw)
-        return answer | {"coverage": await self.coverage()}
+            raise UnknownAlert(await self._unknown(told_id, as_of))
+        return change
 
-    async def _unknown(self, told_id: str) -> str:
+    async def _unknown(self, told_id: str, as_of: datetime | None) -> str:
+        shown = contained(told_id, _ID_SHOWN)
+        if as_of is not None and await self.store.get(unspell(told_id)):
+            return f"{shown} was not known at {as_of.isoformat()}; ask without as_of, or for a later time."
         known = [alert.id for alert in (await self.store.find(Query(), _NEIGHBOURS_SEARCHED)).alerts]
         same = [
             f"{state.source}/{told_id}"
@@ -95,38 +90,4 @@ class Answers:
         ]
         close = same or difflib.get_close_matches(told_id, known, n=3, cutoff=0.6)
         hint = f" Did you mean {' or '.join(map(spell, close))}?" if close else ""
-        return (
-            f"No alert has the id {visible(told_id)}.{hint} Ids are <source>/<vendor id>, "
-            "as list_alerts and filter_alerts give them."
-        )
-
-    # -- how far the picture reaches
-
-    async def coverage(self) -> list[dict[str, Any]]:
-        """Per source: its state, and how many seconds old its picture is."""
-        now = self._clock()
-        return [told_coverage(state, now) for state in await self.store.states()]
-
-    async def status(self) -> dict[str, Any]:
-        """Everything an operator asks first: sources, lag, who polls, where the journal stands."""
-        now = self._clock()
-        states = await self.store.states()
-        return {
-            "now": told_time(now),
-            "last_seq": await self.store.last_seq(),
-            "sources": [told_state(state, now) for state in states],
-        }
-
-
-def summary(page: dict[str, Any]) -> str:
-    """A page of alerts in one line, for whoever reads text only."""
-    shown, total = len(page["alerts"]), page["total"]
-    line = f"{shown} of {total} alerts, newest first" if shown else "No alert matches"
-    if "next_cursor" in page:
-        line += "; next_cursor given"
-    return f"{line}. {caveat(page['coverage'])}".strip()
-
-
-def _check_fields(fields: Sequence[str]) -> None:
-    if unknown := [visible(name) for name in fields if name not in ALERT_FIELDS]:
-        raise UnknownField(f"No such field: {', '.join(unknown)}. An alert has {', '.join(ALERT_FIELDS)}")
+        return f"No alert has the id {shown}.{hint} Ids are <source>/<vendor id>, as list_alerts and filter_alerts give them."

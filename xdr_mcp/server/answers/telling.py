@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -9,84 +10,88 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from xdr_mcp.alert import Alert, Change, EntityKind
-from xdr_mcp.untrusted import spell, visible, visible_json
+from xdr_mcp.alert import Alert, Change, Entity
+from xdr_mcp.errors import XdrMcpError
+from xdr_mcp.server.answers.storms import Storm, members_query, principals
+from xdr_mcp.untrusted import contained, contained_json, contained_line, spell
 
-RECENT_ROWS = 25
-
-_ROW_BYTES = 225
-"""What a compact row may cost on average, so that a page of 25 stays below 6,000 bytes."""
-_RAW_SHOWN = 131_072
-_PRINCIPALS = (EntityKind.HOST, EntityKind.USER, EntityKind.EMAIL, EntityKind.RESOURCE, EntityKind.IP)
+ALERT_FIELDS = tuple(field.name for field in msgspec.structs.fields(Alert))
 
 
-class _Shape(Struct, frozen=True):
-    """How much of its texts a compact row shows: characters of the title, entities, characters of each."""
+class UnknownField(XdrMcpError):
+    """An alert has no such field."""
+
+
+class Shape(Struct, frozen=True):
+    """How much of its texts a row shows: characters of the title, entities, characters of each."""
 
     title: int
     entities: int
     entity: int
 
 
-_SHAPES = (_Shape(72, 2, 40), _Shape(72, 1, 40), _Shape(48, 1, 32))
-"""The roomiest that keeps a page small is taken, the last one in any case."""
+FULL = Shape(title=240, entities=2, entity=120)
+COMPACT = Shape(title=72, entities=1, entity=48)
+BRIEF = Shape(title=48, entities=1, entity=30)
 
 
-def rows(alerts: Sequence[Alert], fields: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Alerts as rows: compact ones, or the fields asked for, whole. The id is always there.
-
-    Where their texts are long, all rows of the page are cut shorter.
-    """
-    if not fields:
-        allowed = _ROW_BYTES * max(len(alerts), RECENT_ROWS)
-        told: list[dict[str, Any]] = []
-        for shape in _SHAPES:
-            told = [_compact(alert, shape) for alert in alerts]
-            if len(msgspec.json.encode(told)) <= allowed:
-                break
-        return told
-    return [{"id": row["id"]} | {name: row[name] for name in fields if name in row} for row in map(whole, alerts)]
+def check_fields(fields: Sequence[str]) -> None:
+    """Raises ``UnknownField`` where an alert has no such field, with those that it has."""
+    if unknown := [contained(name, 60) for name in fields if name not in ALERT_FIELDS]:
+        raise UnknownField(f"No such field: {', '.join(unknown)}. An alert has {', '.join(ALERT_FIELDS)}")
 
 
-def whole(alert: Alert) -> dict[str, Any]:
-    """Every field of an alert that has a value."""
-    told: dict[str, Any] = visible_json(msgspec.to_builtins(alert))
-    return told | {"id": spell(alert.id), "severity": alert.severity.value, "status": alert.status.value}
-
-
-def _compact(alert: Alert, shape: _Shape) -> dict[str, Any]:
+def told_row(storm: Storm, shape: Shape, asked: str = "") -> dict[str, Any]:
+    """An alert in a few fields. One that stands for a storm says how large it is, and who belongs to it."""
+    alert = storm.alert
     row: dict[str, Any] = {
         "id": spell(alert.id),
         "severity": alert.severity.value,
         "status": alert.status.value,
-        "title": short(alert.title, shape.title),
+        "title": one_line(alert.title, shape.title),
         "created": told_time(alert.created),
     }
-    if about := [short(f"{each.kind}:{each.value}", shape.entity) for each in _principals(alert)[: shape.entities]]:
+    if about := [told_entity(entity, shape.entity) for entity in principals(alert)[: shape.entities]]:
         row["about"] = about
-    return row
+    return row | told_storm(storm, asked)
 
 
-def _principals(alert: Alert) -> list[Any]:
-    """The entities an analyst would name first: one of each kind and value, hosts before users before the rest."""
-    first = {kind: entity for entity in reversed(alert.entities) if (kind := entity.kind) in _PRINCIPALS}
-    named = [first[kind] for kind in _PRINCIPALS if kind in first] or list(alert.entities)
-    by_value = {entity.value.casefold(): entity for entity in reversed(named)}  # a mail address is often the user, too
-    return [entity for entity in named if by_value[entity.value.casefold()] is entity]
+def told_storm(storm: Storm, asked: str) -> dict[str, Any]:
+    """How many alerts a row stands for, when they were created, and which ones they are; nothing where it is only one."""
+    if storm.count == 1:
+        return {}
+    told: dict[str, Any] = {"count": storm.count, "first": told_time(storm.first), "last": told_time(storm.last)}
+    if storm.named:
+        return told | {"ids": [spell(alert_id) for alert_id in storm.ids]}
+    return told | {"query": members_query(storm, asked)}
 
 
-def short(text: str, limit: int) -> str:
-    """Visible, on one line, and cut with an ellipsis where it is longer than ``limit``."""
-    line = " ".join(visible(text[: 4 * limit]).split())
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+def told_fields(alert: Alert, fields: Sequence[str]) -> dict[str, Any]:
+    """The id and the fields asked for, whole, as far as they have a value."""
+    told = whole(alert)
+    return {"id": told["id"]} | {name: told[name] for name in fields if name in told}
 
 
-def told_whole(change: Change) -> dict[str, Any]:
-    """One revision of an alert, without the vendor's record."""
+def told_counts(storms: Sequence[Storm]) -> dict[str, dict[str, int]]:
+    """How many alerts there are of each severity and each status."""
+    severities: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
+    for storm in storms:
+        severities[storm.alert.severity.value] += storm.count
+        statuses[storm.alert.status.value] += storm.count
+    return {"severity": dict(sorted(severities.items())), "status": dict(sorted(statuses.items()))}
+
+
+def whole(alert: Alert) -> dict[str, Any]:
+    """Every field of an alert that has a value."""
+    told: dict[str, Any] = contained_json(msgspec.to_builtins(alert))
+    return told | {"id": spell(alert.id), "severity": alert.severity.value, "status": alert.status.value}
+
+
+def told_revision(change: Change) -> dict[str, Any]:
+    """Which revision of an alert this is, and when it came."""
     return {
-        "alert": whole(change.alert),
         "revision": change.revision,
-        "seq": change.seq,
         "change": change.kind.value,
         "fetched": told_time(change.fetched),
         "saved": told_time(change.saved),
@@ -94,13 +99,21 @@ def told_whole(change: Change) -> dict[str, Any]:
 
 
 def told_raw(raw: bytes) -> Any:
-    """The vendor's record: its JSON with hidden characters shown; as text where it is no JSON; its size where it is huge."""
-    if len(raw) > _RAW_SHOWN:
-        return f"{len(raw)} bytes, more than is sent here; the archive holds it whole"
+    """The vendor's record: its JSON contained; as text where it is no JSON."""
     try:
-        return visible_json(msgspec.json.decode(raw))
+        return contained_json(msgspec.json.decode(raw))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return visible(raw.decode(errors="replace"))
+        return contained(raw.decode(errors="replace"))
+
+
+def told_entity(entity: Entity, longest: int) -> str:
+    """``host:web-01``."""
+    return one_line(f"{entity.kind}:{entity.value}", longest)
+
+
+def one_line(text: str, longest: int) -> str:
+    """Contained, on one line; where it is longer, the mark says how much of it is not shown."""
+    return contained_line(text, longest)
 
 
 def told_time(moment: datetime) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -12,7 +12,7 @@ import anyio.to_thread
 from pydantic import BaseModel
 
 from xdr_mcp.alert import Alert
-from xdr_mcp.interfaces import Clock, Limits, Memory, Page, Source, Window, utc_now
+from xdr_mcp.interfaces import Clock, ContextItems, Limits, Memory, Page, Source, Window, utc_now
 from xdr_mcp.sources.xdr.client import IDLE_REASON, XdrClient
 from xdr_mcp.sources.xdr.mapping import reference_of, referred_by, to_alert
 from xdr_mcp.sources.xdr.options import XdrOptions
@@ -24,6 +24,7 @@ class XdrSource:
     """One tenant. Alerts aggregate there: the same alert comes again, with a later updated time, as it grows."""
 
     Options: ClassVar[type[BaseModel]] = XdrOptions
+    context_parts: Sequence[str] = ("events", "assets", "intelligence")
 
     def __init__(self, name: str, client: XdrClient, memory: Memory, clock: Clock = utc_now) -> None:
         self.name = name
@@ -58,6 +59,16 @@ class XdrSource:
         count = f"{listing.total:,} alerts" if listing.total is not None else "its alerts"
         return f"the alert API at {self._client.options.base_url} takes the credential and shows {count}"
 
+    async def context(self, vendor_id: str, part: str, limit: int) -> ContextItems:
+        """What the API knows about an alert beside it; see ``ContextSource.context``."""
+        if part == "events":
+            listing = await self._client.alert_events(vendor_id, sort="-time", limit=limit)
+        elif part == "assets":
+            listing = await self._client.alert_assets(vendor_id, sort="-updatedAt", limit=limit)
+        else:
+            listing = await self._client.alert_intelligence(vendor_id, limit=limit)
+        return ContextItems(tuple(map(_flat, listing.items)), listing.total)
+
     def vendor_now(self) -> datetime:
         """The vendor's clock as its last answer told it; ours before."""
         return self._client.vendor_now()
@@ -69,3 +80,9 @@ class XdrSource:
     def _normalise(self, record: dict[str, Any], included: dict[tuple[str, str], dict[str, Any]]) -> Alert:
         beside = [included[reference] for reference in referred_by(record) if reference in included] if included else []
         return to_alert(self.name, record, beside)
+
+
+def _flat(item: dict[str, Any]) -> dict[str, Any]:
+    """An object of JSON:API as one plain object: its id beside its attributes."""
+    attributes = item.get("attributes")
+    return {"id": item.get("id"), **attributes} if isinstance(attributes, dict) else item

@@ -1,0 +1,225 @@
+"""What changed: the journal from a number on, and waiting for what it will say next.
+
+A change is told with what it did to each field. Its number is the way on: whoever keeps ``next`` and asks again misses
+nothing, however long it was away.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import msgspec
+from msgspec import Struct
+
+from xdr_mcp.alert import Alert, Attack, Change, ChangeKind, Entity
+from xdr_mcp.errors import XdrMcpError
+from xdr_mcp.query import Query, matcher, parse
+from xdr_mcp.server.answers.budget import Answer, fitted, most_that_fit
+from xdr_mcp.server.answers.coverage import caveat
+from xdr_mcp.server.answers.desk import Desk, Reach
+from xdr_mcp.server.answers.storms import Storm, fingerprint
+from xdr_mcp.server.answers.telling import ALERT_FIELDS, COMPACT, FULL, Shape, one_line, told_row, told_time
+from xdr_mcp.untrusted import contained_json, spell
+
+CHANGES = 25
+"""Changes that are told, where no number was given."""
+BUDGET = 1_500
+"""Tokens, where no budget was given."""
+SCANNED = 5_000
+"""Changes that are looked through at most for one answer."""
+
+_BATCH = 500
+_ITEMS = 5
+"""Entities, labels and the like of one change that are told one by one."""
+_OF_ITSELF = frozenset({"id", "source", "vendor_id", "updated"})
+"""Fields that cannot change, or always do."""
+
+
+class UnknownSeq(XdrMcpError):
+    """There is no such place in the journal."""
+
+
+class _Read(Struct):
+    """What was found in a stretch of the journal: the changes that match, and up to where it was read."""
+
+    changes: list[Change]
+    seq: int
+    more: bool
+
+
+async def alert_changes(
+    desk: Desk, since: int | None, text: str = "", *, limit: int = CHANGES, budget: int | None = None
+) -> Answer:
+    """What changed after change number ``since``, oldest first. Without it, the number of now.
+
+    Raises:
+        QueryError: the query cannot be understood. UnknownSeq: ``since`` lies ahead of the newest change.
+    """
+    query = parse(text, now=desk.clock())
+    reach = await desk.reach(query)
+    if since is None:
+        data = {"changes": [], "next": reach.seq, "more": False} | reach.told()
+        return Answer(
+            f"Change {reach.seq} is the newest. Ask again with since={reach.seq} for what comes after it.", data
+        )
+    _check(since, reach)
+    read = await _read(desk, query, since, limit)
+    return _told_changes(read, reach, budget or BUDGET)
+
+
+async def wait_for_alerts(
+    desk: Desk, text: str, seconds: float, since: int | None = None, *, budget: int | None = None
+) -> Answer:
+    """The first changes, after number ``since`` or from now on, by which an alert matches; or that none came in time.
+
+    Raises:
+        QueryError: the query cannot be understood. UnknownSeq: ``since`` lies ahead of the newest change.
+    """
+    reach = await desk.reach(parse(text, now=desk.clock()))
+    after = reach.seq if since is None else since
+    _check(after, reach)
+    read = _Read([], after, more=False)
+    with anyio.move_on_after(seconds):
+        while not read.changes:
+            query = parse(text, now=desk.clock())  # what is since:-1h moves on
+            read = await _read(desk, query, read.seq, CHANGES, first=True)
+            if not (read.changes or read.more):
+                await desk.store.wait(read.seq, seconds)
+    return _told_changes(read, await desk.reach(query), budget or BUDGET)
+
+
+def _check(since: int, reach: Reach) -> None:
+    if since > reach.seq:
+        raise UnknownSeq(
+            f"Change {since} is ahead of the newest, {reach.seq}: the number is not from this store, or the store was made "
+            f"anew. Go on with since={reach.seq}, or list what is there."
+        )
+
+
+async def _read(desk: Desk, query: Query, after: int, limit: int, *, first: bool = False) -> _Read:
+    """Changes whose alert matches, before the change or after it; with ``first``, after it alone, of the first batch."""
+    found: list[Change] = []
+    scanned = 0
+    while len(found) < limit and scanned < SCANNED and not (first and found):
+        batch = await desk.store.changes(after, min(_BATCH, SCANNED - scanned))
+        if not batch:
+            return _Read(found, after, more=False)
+        for change in batch:
+            after = change.seq
+            scanned += 1
+            if _matches(query, change, after_only=first):
+                found.append(change)
+                if len(found) == limit:
+                    break
+        await anyio.lowlevel.checkpoint()  # a long stretch: let others have a turn
+    return _Read(found, after, more=after < await desk.store.last_seq())
+
+
+def _matches(query: Query, change: Change, *, after_only: bool) -> bool:
+    if matcher(change.alert)(query):
+        return True
+    return not after_only and change.before is not None and matcher(change.before)(query)
+
+
+# ---------------------------------------------------------------- telling
+
+
+def _told_changes(read: _Read, reach: Reach, budget: int) -> Answer:
+    number = len(read.changes)
+    forms = (
+        partial(_form, read, reach, number, FULL),
+        partial(_form, read, reach, number, COMPACT, "compact rows: names of the fields that changed"),
+        partial(_clustered, read, reach, number),
+    )
+    answer = fitted((form() for form in forms), budget)
+    if answer.tokens <= budget or not read.changes:
+        return answer
+    return _clustered(read, reach, most_that_fit(number, lambda fewer: _clustered(read, reach, fewer).tokens <= budget))
+
+
+def _form(read: _Read, reach: Reach, number: int, shape: Shape, reduced: str = "") -> Answer:
+    rows = [_told_change(change, shape) for change in read.changes[:number]]
+    return _answer(read, reach, number, rows, reduced=reduced)
+
+
+def _clustered(read: _Read, reach: Reach, number: int) -> Answer:
+    """Changes of one kind to near-duplicates in one row: how many, and the ids."""
+    groups: dict[Any, dict[str, Any]] = {}
+    for change in read.changes[:number]:
+        row = groups.setdefault(
+            (change.kind, *fingerprint(change.alert)),
+            {
+                "seq": change.seq,
+                "kind": change.kind.value,
+                "severity": change.alert.severity.value,
+                "title": one_line(change.alert.title, COMPACT.title),
+                "ids": [],
+            },
+        )
+        row["ids"].append(spell(change.alert.id))
+    counts = Counter(change.kind.value for change in read.changes[:number])
+    rows = list(groups.values())
+    return _answer(
+        read, reach, number, rows, counts=dict(sorted(counts.items())), reduced="clusters of what looks alike"
+    )
+
+
+def _answer(read: _Read, reach: Reach, number: int, rows: Sequence[dict[str, Any]], **told: Any) -> Answer:
+    left = len(read.changes) - number
+    following = read.changes[number - 1].seq if left else read.seq
+    if left:
+        told["reduced"] = f"{number} of {len(read.changes)} changes, {told['reduced']}"
+    data: dict[str, Any] = {"changes": rows, "next": following, "more": read.more or left > 0}
+    data |= {name: value for name, value in told.items() if value}
+    data |= {"untrusted": ["title", "about", "fields"]} if rows else {}
+    data |= reach.told(brief="reduced" in data)
+    line = f"{number} changes; go on with since={following}" + (", there are more" if data["more"] else "")
+    return Answer(f"{line}. {caveat(data['coverage'])}".strip(), data)
+
+
+def _told_change(change: Change, shape: Shape) -> dict[str, Any]:
+    """A change in a few fields; what is new in the row of a new alert, what differs in that of another."""
+    head = {"seq": change.seq, "kind": change.kind.value, "at": told_time(change.saved)}
+    if change.kind is ChangeKind.CREATED or change.before is None:
+        return head | told_row(Storm.of(change.alert), shape)
+    row = {"id": spell(change.alert.id), "title": one_line(change.alert.title, shape.title)}
+    differences = told_differences(change.before, change.alert, shape.title)
+    return head | row | {"fields": differences if shape is FULL else sorted(differences)}
+
+
+def told_differences(before: Alert, after: Alert, longest: int) -> dict[str, Any]:
+    """``{"status": ["new", "resolved"]}``; of lists, what was added and removed. The vendor's time only where it is all."""
+    differing = [name for name in ALERT_FIELDS if getattr(before, name) != getattr(after, name)]
+    names = [name for name in differing if name not in _OF_ITSELF] or differing
+    return {name: _difference(getattr(before, name), getattr(after, name), longest) for name in names}
+
+
+def _difference(before: Any, after: Any, longest: int) -> Any:
+    if not isinstance(after, tuple):
+        return contained_json(msgspec.to_builtins([before, after]), longest)
+    told: dict[str, Any] = {}
+    for name, items in (("added", _without(after, before)), ("removed", _without(before, after))):
+        if items:
+            told[name] = [one_line(_said(item), longest) for item in items[:_ITEMS]]
+        if len(items) > _ITEMS:
+            told[f"more_{name}"] = len(items) - _ITEMS
+    return told or "order"
+
+
+def _without(items: Sequence[Any], others: Sequence[Any]) -> list[Any]:
+    return [item for item in items if item not in others]
+
+
+def _said(item: Entity | Attack | str) -> str:
+    match item:
+        case Entity():
+            return f"{item.kind}:{item.value}"
+        case Attack():
+            return " ".join(filter(None, (item.technique or item.tactic, item.technique_name or item.tactic_name)))
+        case _:
+            return item

@@ -1,0 +1,65 @@
+"""One alert, whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from xdr_mcp.alert import Change
+from xdr_mcp.server.answers.budget import Answer, fitted
+from xdr_mcp.server.answers.coverage import caveat
+from xdr_mcp.server.answers.desk import Desk, Reach
+from xdr_mcp.server.answers.storms import Storm
+from xdr_mcp.server.answers.telling import COMPACT, FULL, told_raw, told_revision, told_row, told_time, whole
+
+BUDGET = 3_000
+"""Tokens of an alert, where no budget was given; twice as many beside the vendor's record."""
+
+_LONGER = ("description", "entities", "attacks", "labels", "recommended_actions", "url")
+"""What an alert can do without, in the order in which it is left out when all of it together is too long."""
+
+
+async def one_alert(
+    desk: Desk, told_id: str, *, raw: bool = False, as_of: str | None = None, budget: int | None = None
+) -> Answer:
+    """One alert whole, as of its newest revision, or as of a moment; on request with the vendor's record.
+
+    Raises:
+        UnknownAlert: with the ids that come closest. QueryError: ``as_of`` is no time.
+    """
+    moment = desk.as_of(as_of, desk.clock())
+    reach = await desk.reach()
+    change = await desk.alert(told_id, moment)
+    asked = {"as_of": told_time(moment)} if moment else {}
+    allowed = budget or (2 * BUDGET if raw else BUDGET)
+    return fitted((_told(form | asked, change, reach) for form in _forms(change, raw=raw)), allowed)
+
+
+def _forms(change: Change, *, raw: bool) -> Iterator[dict[str, Any]]:
+    """From the whole alert, with the record, down to a row."""
+    told = whole(change.alert)
+    if raw:
+        yield {"alert": told, "raw": told_raw(change.raw)}
+    record = {"raw": f"{len(change.raw)} bytes"} if raw else {}
+    if raw:
+        yield {"alert": told, "reduced": "without the vendor's record; ask with a larger budget"} | record
+    else:
+        yield {"alert": told}
+    left_out: list[str] = []
+    for name in sorted((name for name in _LONGER if name in told), key=lambda name: (-_size(told[name]), name)):
+        left_out.append(name)
+        kept = {key: value for key, value in told.items() if key not in left_out}
+        yield {"alert": kept, "reduced": f"without {', '.join(left_out)}"} | record
+    for shape in (FULL, COMPACT):
+        yield {"alert": told_row(Storm.of(change.alert), shape), "reduced": "a row of it"} | record
+
+
+def _size(value: Any) -> int:
+    return len(str(value))
+
+
+def _told(form: dict[str, Any], change: Change, reach: Reach) -> Answer:
+    alert = form["alert"]
+    data = form | told_revision(change) | reach.told(brief="reduced" in form)
+    line = f"{alert['id']}: {alert['severity']}, {alert['status']}, revision {change.revision}."
+    return Answer(f"{line} {caveat(data['coverage'])}".strip(), data)
