@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
+from contract_stores import OPENERS, TTL, Opener, lease_of, nodes, page, save
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_vendor import START, ManualClock, record
 from msgspec import structs
-from strategies import NOW, alerts, moments, queries, storable_texts
+from strategies import NOW, alerts, queries, storable_texts
 
 from xdr_mcp.alert import Alert, Change, ChangeKind, Entity, EntityKind, Severity, Status
 from xdr_mcp.errors import LeaseLost, QueryError, StoreError, StoreUnusable
@@ -29,7 +29,6 @@ from xdr_mcp.interfaces import (
     Health,
     Keep,
     Lease,
-    Page,
     Position,
     Quarantined,
     Record,
@@ -53,57 +52,13 @@ from xdr_mcp.query import (
     Words,
     matches,
     parse,
-    terms_of,
-    texts_of,
 )
-from xdr_mcp.store import open_store
 
 pytestmark = pytest.mark.anyio
 
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
-TTL = timedelta(seconds=9)
 EVERYTHING = Query()
-
-Opener: TypeAlias = Callable[[Path, ManualClock], AbstractAsyncContextManager[Store]]
-
-
-def sqlite(folder: Path, clock: ManualClock) -> AbstractAsyncContextManager[Store]:
-    return open_store(folder / "store.db", clock=clock)
-
-
-OPENERS = [pytest.param(sqlite, id="sqlite")]
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture(params=OPENERS)
-def opener(request: pytest.FixtureRequest) -> Opener:
-    chosen: Opener = request.param
-    return chosen
-
-
-@pytest.fixture
-async def store(opener: Opener, tmp_path: Path, clock: ManualClock) -> AsyncGenerator[Store, None]:
-    async with opener(tmp_path, clock) as opened:
-        yield opened
-
-
-def page(*records: Record, quarantined: tuple[Quarantined, ...] = ()) -> Page:
-    return Page(records, START, quarantined)
-
-
-async def lease_of(store: Store, name: str = "poll:model", holder: str = "me") -> Lease:
-    lease = await store.acquire(name, holder, TTL)
-    assert lease is not None
-    return lease
-
-
-async def save(store: Store, *records: Record, source: str = "model") -> Saved:
-    return await store.save(source, page(*records), await lease_of(store))
 
 
 async def state_of(store: Store, source: str = "model") -> SourceState:
@@ -402,52 +357,6 @@ async def agree(store: Store, stored: list[Alert], root: Node | None) -> None:
     assert sorted(alert.id for alert in found) == sorted(alert.id for alert in expected), query
     assert [alert.created for alert in found] == sorted((alert.created for alert in expected), reverse=True)
     assert await store.count(query) == len(expected)
-
-
-def nodes(stored: list[Alert]) -> st.SearchStrategy[Node]:
-    """Trees about what these alerts hold, and about what they do not."""
-    pairs = sorted({pair for alert in stored for pair in terms_of(alert)} | {("host", "no-such"), ("label", "")})
-    words = sorted({tuple(text.split()) for alert in stored for _, text in texts_of(alert) if text} | {("none",)})
-    comparisons = st.sampled_from(Comparison)
-
-    @st.composite
-    def terms(draw: st.DrawFn) -> Node:
-        field, value = draw(st.sampled_from(pairs))
-        cuts = sorted(draw(st.lists(st.integers(0, len(value)), max_size=4)))
-        pieces = [value[start:end] for start, end in zip([0, *cuts], [*cuts, len(value)], strict=True)]
-        kept = [piece if index in {0, len(pieces) - 1} else piece[1:] for index, piece in enumerate(pieces)]
-        blank = draw(st.booleans()) and len(kept) > 1
-        return Term(field, Pattern(("", *kept[1:]) if blank else tuple(kept)))
-
-    @st.composite
-    def phrases(draw: st.DrawFn) -> Node:
-        text = draw(st.sampled_from(words))
-        start = draw(st.integers(0, len(text) - 1))
-        chosen = list(text[start : draw(st.integers(start + 1, min(len(text), start + 4)))])
-        prefix = draw(st.booleans())
-        if prefix:
-            chosen[-1] = chosen[-1][: draw(st.integers(1, len(chosen[-1])))]
-        return Words(tuple(chosen), prefix, draw(st.sampled_from([None, "title", "description"])))
-
-    ranks = st.builds(Level, st.sampled_from(["severity", "status", "verdict"]), comparisons, st.integers(-1, 7))
-    large = st.integers(0, 100) | st.sampled_from([alert.count for alert in stored]) | st.integers(-(2**70), 2**70)
-    numbers = st.builds(Level, st.sampled_from(["risk_score", "confidence", "count"]), comparisons, large)
-    times = st.builds(
-        Moment,
-        st.sampled_from(["created", "updated", "first_seen", "last_seen"]),
-        comparisons,
-        moments | st.sampled_from([alert.created for alert in stored]),
-    )
-    leaves = st.one_of(terms(), phrases(), ranks, numbers, times)
-    return st.recursive(
-        leaves,
-        lambda inner: st.one_of(
-            st.lists(inner, max_size=3).map(lambda parts: And(tuple(parts))),
-            st.lists(inner, max_size=3).map(lambda parts: Or(tuple(parts))),
-            inner.map(Not),
-        ),
-        max_leaves=6,
-    )
 
 
 @pytest.mark.parametrize("opener", OPENERS)

@@ -97,12 +97,12 @@ def version(path: Path) -> int:
 def test_a_store_is_brought_up_to_date_in_one_step(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     scripts = (*migrations(), "CREATE TABLE later (x)", "INSERT INTO later VALUES (1)")
-    open_writer(path, scripts[:2]).close()
-    assert version(path) == 2
+    open_writer(path, scripts[:1]).close()
+    assert version(path) == 1
     connection = open_writer(path, scripts)
     assert connection.execute("SELECT x FROM later").get == 1
     connection.close()
-    assert version(path) == 3
+    assert version(path) == len(scripts)
     open_writer(path, scripts).close()
 
 

@@ -12,11 +12,10 @@ from model_vendor import START, record
 
 from xdr_mcp.interfaces import Page, Position
 from xdr_mcp.query import parse
-from xdr_mcp.store.sqlite import revisions
 from xdr_mcp.store.sqlite.file import migrations, open_writer
+from xdr_mcp.store.sqlite.listing import Asked, asked, listed
 from xdr_mcp.store.sqlite.saving import save_page
-from xdr_mcp.store.sqlite.terms import Dictionary, fitting
-from xdr_mcp.store.sqlite.where import Where, compile_where
+from xdr_mcp.store.sqlite.terms import Dictionary
 
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
 
@@ -52,8 +51,8 @@ def plan(connection: apsw.Connection, text: str, values: int | None = None) -> s
     return "; ".join(str(row[3]) for row in rows)
 
 
-def compiled(connection: apsw.Connection, text: str) -> Where:
-    return compile_where(parse(text, now=NOW).root, lambda field, pattern: fitting(connection, field, pattern))
+def compiled(connection: apsw.Connection, text: str, as_of: datetime | None = None) -> Asked:
+    return asked(connection, parse(text, now=NOW), as_of)
 
 
 @pytest.mark.parametrize(
@@ -72,14 +71,14 @@ def compiled(connection: apsw.Connection, text: str) -> Where:
 )
 def test_a_listing_walks_newest_first_without_sorting(connection: apsw.Connection, text: str) -> None:
     statements = Statements(connection)
-    where = compiled(connection, text)
-    statements.watch(lambda: revisions.newest_heads(connection, where, 20, Position(START, 2**62)))
+    question = compiled(connection, text)
+    statements.watch(lambda: listed(connection, question, 20, Position(START, 2**62)))
     (listing,) = statements.texts
     told = plan(connection, listing)
     assert "TEMP B-TREE" not in told
     assert "OFFSET" not in listing
     assert "SEARCH c USING INTEGER PRIMARY KEY" in told
-    if not where.match:
+    if not question.where.match:
         assert "SEARCH a USING INTEGER PRIMARY KEY" in told
 
 
@@ -87,13 +86,13 @@ def test_a_listing_walks_newest_first_without_sorting(connection: apsw.Connectio
 def test_what_is_a_set_of_alerts_a_value_is_answered_by_one_full_text_expression(
     connection: apsw.Connection, text: str
 ) -> None:
-    where = compiled(connection, text)
+    where = compiled(connection, text).where
     assert where.match
     assert where.conditions == ()
 
 
 def test_a_bound_on_created_bounds_the_walk(connection: apsw.Connection) -> None:
-    everything, bounded = compiled(connection, ""), compiled(connection, "since:-24h until:-1h")
+    everything, bounded = (compiled(connection, text).where for text in ("", "since:-24h until:-1h"))
     assert everything.least_key < bounded.least_key < bounded.largest_key < everything.largest_key
 
 
