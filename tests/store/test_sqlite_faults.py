@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import apsw
 import pytest
+from faulty_disk import FailOnce, FaultyDisk, Snapshots, a_faulty_disk
 from model_vendor import START, record
 from truth import every_change
 
@@ -24,59 +24,10 @@ EVERYTHING = Query()
 SIZE = 20
 
 
-class FaultyFile(apsw.VFSFile):
-    def __init__(self, vfs: FaultyDisk, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
-        super().__init__("unix", name, flags)
-        self._vfs = vfs
-
-    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 (SQLite's name)
-        self._vfs.before("write")
-        super().xWrite(data, offset)
-
-    def xSync(self, flags: int) -> None:  # noqa: N802 (SQLite's name)
-        self._vfs.before("sync")
-        super().xSync(flags)
-
-
-class FaultyDisk(apsw.VFS):
-    """A disk that calls ``before`` ahead of every write and sync; what that raises is what the disk reports."""
-
-    def __init__(self) -> None:
-        self.before: Callable[[str], None] = lambda _: None
-        self.opened = 0
-        super().__init__("faulty", "unix", makedefault=True)
-
-    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> FaultyFile:  # noqa: N802 (SQLite's name)
-        self.opened += 1
-        return FaultyFile(self, name, flags)
-
-
-class FailOnce:
-    """Fails the call of a given number, among the calls of one kind."""
-
-    def __init__(self, kind: str, number: int, failure: type[apsw.Error]) -> None:
-        self.kind = kind
-        self.left = number
-        self.failure = failure
-
-    def __call__(self, kind: str) -> None:
-        if kind == self.kind:
-            self.left -= 1
-            if self.left == 0:
-                raise self.failure
-
-    @property
-    def happened(self) -> bool:
-        return self.left <= 0
-
-
 @pytest.fixture
 def disk() -> Generator[FaultyDisk, None, None]:
-    made = FaultyDisk()
-    try:
+    with a_faulty_disk() as made:
         yield made
-    finally:
-        made.unregister()
 
 
 @pytest.fixture
@@ -191,22 +142,6 @@ async def test_terms_of_a_failed_save_are_not_taken_for_known(store: Store, disk
 
 
 # ------------------------------------------------------------------------------------------------ sudden death
-
-
-class Snapshots:
-    """What a kill would leave behind, ahead of every write and sync."""
-
-    def __init__(self, folder: Path, into: Path) -> None:
-        self._folder = folder
-        self._into = into
-        self.taken: list[Path] = []
-
-    def __call__(self, _kind: str) -> None:
-        copy = self._into / str(len(self.taken))
-        # another process copies: closing a file of this process's own would drop SQLite's locks on it
-        subprocess.run(["cp", "-r", str(self._folder), str(copy)], check=True)  # noqa: S607
-        (copy / "store.db-shm").unlink(missing_ok=True)
-        self.taken.append(copy / "store.db")
 
 
 async def test_killed_at_any_write_a_save_is_whole_or_was_never_begun(disk: FaultyDisk, tmp_path: Path) -> None:
