@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from xdr_mcp.simulator import Estate
 from xdr_mcp.simulator.attack import TACTICS, TECHNIQUES
 from xdr_mcp.simulator.revision import canonical
+from xdr_mcp.simulator.script import Story
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +191,19 @@ def test_a_skewed_vendor_tells_times_of_its_own_clock(clock: Any) -> None:
 def test_time_cannot_stand_still_by_speed(clock: Any) -> None:
     with pytest.raises(ValueError, match="above 0"):
         Estate(3, clock, speed=0)
+
+
+def test_a_story_of_ones_own_is_told_beside_the_companys() -> None:
+    now = datetime(2026, 7, 28, 20, tzinfo=UTC)
+    estate = Estate(3, lambda: now, rate=0, stories=False)
+    assert estate.arrivals() == []
+    begin = int((now - timedelta(hours=1)).timestamp() * 1000)
+    story = Story("own", begin, estate.company, Random(1))
+    story.alert(0, "AV-0110", "A test file was written.", user=estate.company.users[0])
+    story.alert(90, "AV-0110", "And another.", user=estate.company.users[0])
+    estate.tell(story)
+    (seen,) = estate.arrivals()
+    assert seen.record["attributes"]["message"] == "A test file was written."
+    now += timedelta(hours=1)
+    (seen,) = estate.arrivals()
+    assert seen.record["attributes"]["message"] == "And another."

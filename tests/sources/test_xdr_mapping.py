@@ -252,6 +252,12 @@ def test_supporting_data_is_searched_by_the_names_of_its_fields() -> None:
     assert not any(entity.kind is EntityKind.HASH for entity in found)
 
 
+def test_the_case_that_an_alert_belongs_to_is_a_label_that_related_alerts_share() -> None:
+    assert mapped(supportingData={"caseId": "CASE-7"}, tags=["vip"]).labels == ("vip", "case:CASE-7")
+    assert mapped(caseId="CASE-8").labels == ("case:CASE-8",)
+    assert mapped(supportingData={"caseId": None}).labels == ()
+
+
 def test_a_name_or_a_summary_written_by_the_vendors_model_is_used() -> None:
     alert = mapped(name=None, genaiName="Suspicious macro", genai_summary="In short: bad.")
     assert alert.title == "Suspicious macro"

@@ -8,14 +8,14 @@ times: they are always those of the clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from itertools import count
 from random import Random
 from typing import Any, Final
 
-from xdr_mcp.simulator.bulk import BulkRevision, Catalogue, bulk_revisions
+from xdr_mcp.simulator.bulk import Catalogue, bulk_revisions
 from xdr_mcp.simulator.company import Company
 from xdr_mcp.simulator.noise import company_noise
 from xdr_mcp.simulator.revision import Revision, milliseconds_of
@@ -112,6 +112,11 @@ class Estate:
         """Go on: what was due meanwhile happens at once, with the times it was planned for."""
         self._frozen = None
 
+    def tell(self, story: Story) -> None:
+        """Add a story of one's own to the company's; what it tells of the past is seen at once."""
+        self.intel.extend(story.intel)
+        self._plan(story.revisions)
+
     def bulk(self, number: int, spread: timedelta = timedelta(hours=24)) -> None:
         """Add many alerts, evenly over the time before now: for load."""
         now, width = self._milliseconds(), int(spread.total_seconds() * 1000)
@@ -128,7 +133,7 @@ class Estate:
         self._bulk += len(added)
         self._plan(added)
 
-    def _plan(self, revisions: list[Revision] | list[BulkRevision]) -> None:
+    def _plan(self, revisions: Sequence[Revision]) -> None:
         for revision in revisions:
             heappush(self._coming, (revision.updated, next(self._tie), revision))
 

@@ -81,7 +81,7 @@ def to_alert(source: str, record: Json, included: Sequence[Any] = ()) -> Alert:
         last_seen=aggregated,
         attacks=tuple(dict.fromkeys(_attacks(attributes.get("attacks")))),
         entities=_entities(record, attributes, included),
-        labels=tuple(_texts(attributes.get("tags"))) + tuple(_texts(attributes.get("labels"))),
+        labels=(*_texts(attributes.get("tags")), *_texts(attributes.get("labels")), *_case(attributes)),
         recommended_actions=tuple(_texts(attributes.get("recommendedActions"))),
         url=_first_text(attributes, "sourceUrl", "source_url", "alertUrl"),
     )
@@ -152,6 +152,12 @@ def _risk_score(attributes: Json) -> int | None:
 def _count(attributes: Json) -> int:
     numbers = (_number(attributes.get(name)) for name in ("totalEventMatchCount", "alertAggregationCount"))
     return int(next((number for number in numbers if number is not None and number >= 0), 1))
+
+
+def _case(attributes: Json) -> list[str]:
+    """The case that an alert belongs to, as a label that related alerts share."""
+    case = _first_text(_object(attributes.get("supportingData")), "caseId") or _first_text(attributes, "caseId")
+    return [f"case:{case}"] if case else []
 
 
 def _assignee(value: object) -> str:
