@@ -262,6 +262,25 @@ class Found(Struct, frozen=True):
     """Where the next page begins; None when this was the last."""
 
 
+class Group(Struct, frozen=True):
+    """How many alerts have these values."""
+
+    values: tuple[str | None, ...]
+    """One for each thing that was counted by, as the newest alert of the group spells it; None where they have none."""
+    count: int
+
+
+class Grouped(Struct, frozen=True):
+    """Alerts, counted by what they have in common. One with two hosts counts in both groups, so groups may sum to more."""
+
+    groups: tuple[Group, ...]
+    """The largest first; of equal ones the least value first, None last."""
+    others: int
+    """Groups that are left out."""
+    total: int
+    """Alerts that match, each once."""
+
+
 class DeadLetter(Struct, frozen=True, kw_only=True):
     """A change that a sink refused for good."""
 
@@ -380,19 +399,52 @@ class Store(Protocol):
 
     # -- the asker's side
 
-    async def get(self, alert_id: str) -> Change | None:
+    # ``as_of`` asks what was known at a moment, by the time of saving: versions saved later, and alerts first seen later,
+    # count as unsaved. What was forgotten since is missing. None, or a moment that nothing was saved after, is now.
+
+    async def get(self, alert_id: str, as_of: datetime | None = None) -> Change | None:
         """The newest revision of one alert, with its raw record; None when it is not known."""
         ...
 
-    async def find(self, query: Query, limit: int, after: Position | None = None) -> Found:
+    async def revisions(self, alert_id: str, limit: int) -> tuple[Change, ...]:
+        """Revisions of one alert, newest first: at most ``limit``, and fewer where they are large."""
+        ...
+
+    async def find(
+        self, query: Query, limit: int, after: Position | None = None, as_of: datetime | None = None
+    ) -> Found:
         """Alerts that match, newest created first. Agrees with ``query.matches`` on every alert.
 
-        At most ``limit``, and fewer where they are large: ``next`` says whether there are more.
+        At most ``limit``, and fewer where they are large: ``next`` says whether there are more. It is a place in a listing
+        of the same ``as_of``.
         """
         ...
 
-    async def count(self, query: Query) -> int:
+    async def count(self, query: Query, as_of: datetime | None = None) -> int:
         """How many alerts match, over the whole store."""
+        ...
+
+    async def count_by(self, query: Query, by: Sequence[str], limit: int, as_of: datetime | None = None) -> Grouped:
+        """How many alerts match, by what they have in common, over the whole store: the ``limit`` largest groups.
+
+        ``by`` names one to three of ``query.facets``: a choice, number or keyword field, or a time field by its hour, day,
+        week or month (``created:day``), UTC. Keyword values that are equal folded are one group. An alert counts in the
+        first ``query.MOST_COMBINATIONS`` groups it belongs to.
+
+        Raises:
+            QueryError: alerts cannot be counted by this.
+        """
+        ...
+
+    async def values(self, field: str, prefix: str, limit: int) -> tuple[str, ...]:
+        """Values of a keyword field that begin with ``prefix``, case and accents aside, in the order of their folded form.
+
+        Each as the newest alert that has it spells it, with the shorter forms it is also found by (a host's first label).
+        At most ``limit``.
+
+        Raises:
+            QueryError: it is no keyword field.
+        """
         ...
 
     async def states(self) -> tuple[SourceState, ...]:

@@ -6,6 +6,7 @@ and ``_``. A store keeps folded values and folded words, so both ways of evaluat
 
 from xdr_mcp.query.evaluate import LEVELS, matcher, matches
 from xdr_mcp.query.fields import FIELDS, Field, FieldKind, guide
+from xdr_mcp.query.grouping import MOST_COMBINATIONS, Facet, bucket, combinations, facets, keyword
 from xdr_mcp.query.nodes import And, Comparison, Level, Moment, Node, Not, Or, Pattern, Query, Term, Words
 from xdr_mcp.query.parser import instant, parse
 from xdr_mcp.query.rendering import describe, literal
@@ -15,20 +16,24 @@ from xdr_mcp.query.text import (
     WORD_LIMIT,
     fold,
     forms_of,
+    spelling,
     terms_of,
     texts_of,
     value_of,
     words_of,
 )
+from xdr_mcp.query.values import name_of
 
 __all__ = [
     "FIELDS",
     "LEVELS",
+    "MOST_COMBINATIONS",
     "TEXT_LIMIT",
     "VALUE_LIMIT",
     "WORD_LIMIT",
     "And",
     "Comparison",
+    "Facet",
     "Field",
     "FieldKind",
     "Level",
@@ -40,15 +45,21 @@ __all__ = [
     "Query",
     "Term",
     "Words",
+    "bucket",
+    "combinations",
     "describe",
+    "facets",
     "fold",
     "forms_of",
     "guide",
     "instant",
+    "keyword",
     "literal",
     "matcher",
     "matches",
+    "name_of",
     "parse",
+    "spelling",
     "terms_of",
     "texts_of",
     "value_of",

@@ -123,6 +123,11 @@ def terms_of(alert: Alert) -> tuple[tuple[str, str], ...]:
     return tuple(dict.fromkeys((field, value) for field, text in _terms(alert) if (value := value_of(text))))
 
 
+def spelling(alert: Alert, field: str, value: str) -> str:
+    """How the alert spells a pair of its ``terms_of``: not folded, not cut."""
+    return next(text for name, text in _terms(alert) if name == field and value_of(text) == value)
+
+
 def _terms(alert: Alert) -> Iterator[tuple[str, str]]:
     yield from (("source", alert.source), ("id", alert.id), ("id", alert.vendor_id))
     yield from (("product", alert.product), ("vendor", alert.vendor), ("tenant", alert.tenant))
@@ -134,7 +139,7 @@ def _terms(alert: Alert) -> Iterator[tuple[str, str]]:
         yield from (("tactic", attack.tactic or ""), ("tactic", attack.tactic_name or ""))
         yield from (("technique", attack.technique or ""), ("technique", attack.technique_name or ""))
         if parent := _ATTACK_TECHNIQUE.fullmatch(fold(attack.technique or "")):
-            yield ("technique", parent[1])
+            yield ("technique", parent[1].upper())
     for entity in alert.entities:
         for form in forms_of(entity):
             yield (entity.kind.value, form)

@@ -28,7 +28,8 @@ def _listed(value: object) -> object:
 
 
 Budget = Annotated[int | None, Field(ge=budgets.LEAST, le=budgets.MOST, description="Tokens the answer may cost")]
-Limit = Annotated[int, Field(ge=1, le=100)]
+Limit = Annotated[int, Field(ge=1, le=100, description="Most rows")]
+AlertId = Annotated[str, Field(description="As rows give it")]
 Cursor = Annotated[str | None, Field(description="next_cursor, rest unchanged")]
 Fields = Annotated[
     list[str] | None, BeforeValidator(_listed), Field(description="Of get_alert, instead; a row for each alert")
@@ -62,8 +63,8 @@ def _finding(desk: Desk) -> list[Tool]:
         ctx: Context,
         *,
         severity: Annotated[Severity | None, Field(description="Or worse")] = None,
-        status: Status | None = None,
-        source: str | None = None,
+        status: Annotated[Status | None, Field(description="Where the work stands")] = None,
+        source: Annotated[str | None, Field(description="Name of a source")] = None,
         since: Annotated[str | None, Field(description="-24h, today or ISO")] = None,
         limit: Limit = listing.PAGE,
         cursor: Cursor = None,
@@ -91,7 +92,7 @@ def _finding(desk: Desk) -> list[Tool]:
     async def filter_alerts(
         ctx: Context,
         *,
-        query: str,
+        query: Annotated[str, Field(description="In the language told above")],
         limit: Limit = listing.PAGE,
         cursor: Cursor = None,
         fields: Fields = None,
@@ -112,7 +113,7 @@ def _finding(desk: Desk) -> list[Tool]:
     async def get_alert(
         ctx: Context,
         *,
-        id: str,  # noqa: A002 (the name that the model is shown)
+        id: AlertId,  # noqa: A002 (the name that the model is shown)
         include_raw: Annotated[bool, Field(description="With the vendor's own record")] = False,
         budget: Budget = None,
         as_text: AsText = False,
@@ -170,7 +171,7 @@ def _exploring(desk: Desk, live: context.LiveContext) -> list[Tool]:
     async def related_alerts(
         ctx: Context,
         *,
-        id: str,  # noqa: A002 (the name that the model is shown)
+        id: AlertId,  # noqa: A002 (the name that the model is shown)
         limit: Limit = related.RELATED,
         budget: Budget = None,
         as_text: AsText = False,
@@ -182,7 +183,7 @@ def _exploring(desk: Desk, live: context.LiveContext) -> list[Tool]:
     async def alert_context(
         ctx: Context,
         *,
-        id: str,  # noqa: A002 (the name that the model is shown)
+        id: AlertId,  # noqa: A002 (the name that the model is shown)
         budget: Budget = None,
         as_text: AsText = False,
     ) -> Told:

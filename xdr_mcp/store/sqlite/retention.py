@@ -215,6 +215,7 @@ def _drop(connection: apsw.Connection, batch: Sequence[Candidate], lease: Lease)
     keys = [(candidate.key,) for candidate in dropped]
     connection.executemany("DELETE FROM postings WHERE rowid = ?", keys)
     connection.executemany("DELETE FROM alerts WHERE key = ?", keys)
+    connection.executemany("DELETE FROM moves WHERE uid = ?", [(candidate.uid,) for candidate in dropped])
     prune(connection, names)
     for source, number in Counter(candidate.source for candidate in dropped).items():
         connection.execute("UPDATE sources SET alerts = alerts - ? WHERE name = ?", (number, source))

@@ -1,23 +1,19 @@
-"""The journal's rows as changes, and a listing of heads: what every reader asks for."""
+"""The journal's rows as changes."""
 
 from __future__ import annotations
 
 from hashlib import blake2b
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from xdr_mcp.alert import Alert, Change, ChangeKind
-from xdr_mcp.interfaces import Found, Position
 from xdr_mcp.store.sqlite.keys import LARGEST, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     import apsw
-
-    from xdr_mcp.store.sqlite.where import Where
 
 _CHANGES = (
     "SELECT c.seq, c.kind, c.revision, c.body, b.body, c.raw, c.fetched, c.saved"
@@ -46,53 +42,35 @@ def newest_seq(connection: apsw.Connection) -> int:
 def changes_after(connection: apsw.Connection, after: int, limit: int) -> tuple[Change, ...]:
     """Changes with a larger seq, ascending."""
     rows = connection.execute(f"{_CHANGES} WHERE c.seq > ? ORDER BY c.seq LIMIT ?", (min(after, LARGEST), limit))
-    return tuple(_change(row) for row in _bounded(rows))
+    return tuple(_change(row) for row in bounded(rows))
 
 
-def newest_change(connection: apsw.Connection, uid: bytes) -> Change | None:
-    """The newest change of one alert."""
-    newest = "WHERE c.seq = (SELECT seq FROM alerts WHERE uid = ?)"
-    row = connection.execute(f"{_CHANGES} {newest}", (uid,)).fetchone()
-    return None if row is None else _change(row)
+def change_at(connection: apsw.Connection, uid: bytes, seq: int | None) -> Change | None:
+    """The change of one alert that was its newest at ``seq``; None for now."""
+    if seq is None:
+        row = connection.execute(f"{_CHANGES} WHERE c.seq = (SELECT seq FROM alerts WHERE uid = ?)", (uid,)).fetchone()  # noqa: S608 (our own words; values are bound)
+        return None if row is None else _change(row)
+    return next(iter(_changes_of(connection, uid, 1, seq)), None)
 
 
-def newest_heads(connection: apsw.Connection, where: Where, limit: int, after: Position | None) -> Found:
-    """A page of the listing."""
-    largest = where.largest_key if after is None else min(where.largest_key, max(after.key, 0) - 1)
-    tables, conditions, parameters = _led(where, largest)
-    order = "postings.rowid" if where.match else "a.key"
+def changes_of(connection: apsw.Connection, uid: bytes, limit: int) -> tuple[Change, ...]:
+    """The changes of one alert, newest first."""
+    return tuple(_changes_of(connection, uid, limit, LARGEST))
+
+
+def _changes_of(connection: apsw.Connection, uid: bytes, limit: int, seq: int) -> Iterator[Change]:
+    """The same, up to a seq. The first revision is not in the index of later ones."""
     rows = connection.execute(
-        f"SELECT a.key, c.body FROM {tables} CROSS JOIN changes AS c ON c.seq = a.seq WHERE {conditions}"  # noqa: S608 (our own words; values are bound)
-        f" ORDER BY {order} DESC LIMIT ?",
-        (*parameters, limit + 1),
+        f"{_CHANGES} WHERE c.seq IN ("  # noqa: S608 (our own words; values are bound)
+        "SELECT seq FROM changes WHERE uid = ?1 AND revision > 1 AND seq <= ?2"
+        " UNION SELECT first_seq FROM alerts WHERE uid = ?1 AND first_seq <= ?2"
+        " ORDER BY 1 DESC LIMIT ?3) ORDER BY c.seq DESC",
+        (uid, seq, max(limit, 0)),
     )
-    page = [(key, alert_of(body)) for key, body in islice(_bounded(rows), limit)]
-    alerts = tuple(alert for _, alert in page)
-    if not page or next(rows, None) is None:
-        return Found(alerts, None)
-    return Found(alerts, Position(alerts[-1].created, page[-1][0]))
+    return map(_change, bounded(rows))
 
 
-def count_heads(connection: apsw.Connection, where: Where) -> int:
-    """How many alerts a query finds."""
-    if not (where.match or where.conditions):
-        every: int = connection.execute("SELECT coalesce(sum(alerts), 0) FROM sources").get
-        return every
-    tables, conditions, parameters = _led(where, where.largest_key)
-    found: int = connection.execute(f"SELECT count(*) FROM {tables} WHERE {conditions}", parameters).get  # noqa: S608 (our own words; values are bound)
-    return found
-
-
-def _led(where: Where, largest: int) -> tuple[str, str, tuple[int | float | str, ...]]:
-    """Tables, conditions and their parameters. The full-text index leads where it helps: in SQLite, CROSS JOIN keeps order."""
-    keys = (where.least_key, largest, *where.parameters)
-    if not where.match:
-        return "alerts AS a", " AND ".join(("a.key BETWEEN ? AND ?", *where.conditions)), keys
-    conditions = " AND ".join(("postings MATCH ?", "postings.rowid BETWEEN ? AND ?", *where.conditions))
-    return "postings CROSS JOIN alerts AS a ON a.key = postings.rowid", conditions, (where.match, *keys)
-
-
-def _bounded(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+def bounded(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
     """The rows until they have grown too large, the first one in any case."""
     size = 0
     for row in rows:

@@ -98,6 +98,7 @@ class Journal:
         self._told: set[tuple[bytes, int, bytes]] = set()
         self._changes: list[tuple[object, ...]] = []
         self._latest: dict[bytes, Version] = {}
+        self._moves: list[tuple[bytes, int, int]] = []
 
     def look_up(self, versions: Sequence[Version]) -> None:
         """Bring up what is stored of their alerts, and room for those that are new."""
@@ -156,6 +157,7 @@ class Journal:
     def _move(self, version: Version, head: Head, entry: Entry) -> None:
         """Make ``version`` the head. When the vendor changed its created time, it moves in the listing."""
         if version.created != head.created:
+            self._moves.append((version.uid, entry.seq, head.key))
             head.key = self._slots.take(version.created)
         head.seq, head.revision = entry.seq, entry.revision
         head.status = version.record.alert.status.ocsf_id
@@ -175,6 +177,7 @@ class Journal:
             self._changes,
         )
         self._connection.executemany("DELETE FROM postings WHERE rowid = ?", left)
+        self._connection.executemany("INSERT INTO moves (uid, seq, key) VALUES (?, ?, ?)", self._moves)
         self._connection.executemany(
             "INSERT OR REPLACE INTO alerts (key, uid, seq, first_seq, revision, severity, status, verdict, created,"
             " updated, first_seen, last_seen, risk_score, confidence, count, digest)"

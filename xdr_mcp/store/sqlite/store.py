@@ -16,6 +16,7 @@ from xdr_mcp.interfaces import (
     DeadLetter,
     Forgotten,
     Found,
+    Grouped,
     Health,
     Keep,
     Lease,
@@ -26,14 +27,17 @@ from xdr_mcp.interfaces import (
     SourceState,
     Window,
 )
+from xdr_mcp.query import facets, keyword
 from xdr_mcp.store.sqlite import retention, revisions, sources
 from xdr_mcp.store.sqlite.bell import Bell
+from xdr_mcp.store.sqlite.counting import grouped
 from xdr_mcp.store.sqlite.file import explained, open_reader
 from xdr_mcp.store.sqlite.keys import microseconds, moment
+from xdr_mcp.store.sqlite.listing import asked, counted, listed
+from xdr_mcp.store.sqlite.past import seq_at
 from xdr_mcp.store.sqlite.restoring import restore_changes
 from xdr_mcp.store.sqlite.saving import save_page
-from xdr_mcp.store.sqlite.terms import Dictionary, fitting
-from xdr_mcp.store.sqlite.where import Where, compile_where
+from xdr_mcp.store.sqlite.terms import Dictionary, known_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -142,25 +146,45 @@ class SqliteStore:
 
     # -- the asker's side
 
-    async def get(self, alert_id: str) -> Change | None:
+    async def get(self, alert_id: str, as_of: datetime | None = None) -> Change | None:
         """See ``Store.get``."""
-        try:
-            uid = revisions.uid_of(alert_id)
-        except UnicodeEncodeError:  # a lone surrogate: no alert has such an id
+        if (uid := _uid(alert_id)) is None:
             return None
-        return await self._database.read(lambda connection: revisions.newest_change(connection, uid))
+        return await self._database.read(
+            lambda connection: revisions.change_at(
+                connection, uid, None if as_of is None else seq_at(connection, as_of)
+            )
+        )
 
-    async def find(self, query: Query, limit: int, after: Position | None = None) -> Found:
+    async def revisions(self, alert_id: str, limit: int) -> tuple[Change, ...]:
+        """See ``Store.revisions``."""
+        if (uid := _uid(alert_id)) is None:
+            return ()
+        return await self._database.read(lambda connection: revisions.changes_of(connection, uid, limit))
+
+    async def find(
+        self, query: Query, limit: int, after: Position | None = None, as_of: datetime | None = None
+    ) -> Found:
         """See ``Store.find``."""
         return await self._database.read(
-            lambda connection: revisions.newest_heads(connection, _compiled(connection, query), limit, after)
+            lambda connection: listed(connection, asked(connection, query, as_of), limit, after)
         )
 
-    async def count(self, query: Query) -> int:
+    async def count(self, query: Query, as_of: datetime | None = None) -> int:
         """See ``Store.count``."""
+        return await self._database.read(lambda connection: counted(connection, asked(connection, query, as_of)))
+
+    async def count_by(self, query: Query, by: Sequence[str], limit: int, as_of: datetime | None = None) -> Grouped:
+        """See ``Store.count_by``."""
+        chosen = facets(by)
         return await self._database.read(
-            lambda connection: revisions.count_heads(connection, _compiled(connection, query))
+            lambda connection: grouped(connection, asked(connection, query, as_of), chosen, limit)
         )
+
+    async def values(self, field: str, prefix: str, limit: int) -> tuple[str, ...]:
+        """See ``Store.values``."""
+        name = keyword(field)
+        return await self._database.read(lambda connection: known_values(connection, name, prefix, limit))
 
     async def states(self) -> tuple[SourceState, ...]:
         """See ``Store.states``."""
@@ -284,5 +308,8 @@ class SourceMemory:
         )
 
 
-def _compiled(connection: apsw.Connection, query: Query) -> Where:
-    return compile_where(query.root, lambda field, pattern: fitting(connection, field, pattern))
+def _uid(alert_id: str) -> bytes | None:
+    try:
+        return revisions.uid_of(alert_id)
+    except UnicodeEncodeError:  # a lone surrogate: no alert has such an id
+        return None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import apsw
 
+from xdr_mcp.query import fold, spelling
+from xdr_mcp.store.sqlite.revisions import alert_of
 from xdr_mcp.store.sqlite.where import after_prefix, glob, presence, term_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from xdr_mcp.query import Pattern
 
@@ -104,6 +107,25 @@ def fitting(connection: apsw.Connection, field: str, pattern: Pattern) -> Sequen
         (prefix, after_prefix(prefix), f"{field}:{glob(pattern)}"),
     )
     return [number for (number,) in rows]
+
+
+def known_values(connection: apsw.Connection, field: str, prefix: str, limit: int) -> tuple[str, ...]:
+    """The first values of ``field`` that begin with ``prefix``, each as the newest alert that has it spells it."""
+    return tuple(islice(_known_values(connection, field, term_name(field, fold(prefix))), max(limit, 0)))
+
+
+def _known_values(connection: apsw.Connection, field: str, prefix: str) -> Iterator[str]:
+    rows = connection.execute(
+        "SELECT id, name FROM terms WHERE name >= ? AND name < ? ORDER BY name", (prefix, after_prefix(prefix))
+    )
+    for number, name in rows:
+        body = connection.execute(
+            "SELECT c.body FROM postings CROSS JOIN alerts AS a ON a.key = postings.rowid CROSS JOIN changes AS c"
+            " ON c.seq = a.seq WHERE postings MATCH ? ORDER BY postings.rowid DESC LIMIT 1",
+            (f"terms : t{number}",),
+        ).get
+        if body is not None:  # None: an older revision had it
+            yield spelling(alert_of(body), field, name.removeprefix(term_name(field, "")))
 
 
 def _number_of(connection: apsw.Connection, name: str) -> Sequence[int]:

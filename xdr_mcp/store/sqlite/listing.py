@@ -1,0 +1,132 @@
+"""Alerts that a query finds: listed newest first, or counted; as they are, or as they were known at a moment."""
+
+from __future__ import annotations
+
+from array import array
+from heapq import nlargest
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import apsw
+from msgspec import Struct
+
+from xdr_mcp.interfaces import Found, Position
+from xdr_mcp.query import Query, matches
+from xdr_mcp.store.sqlite.keys import LARGEST
+from xdr_mcp.store.sqlite.past import overtaken, seq_at
+from xdr_mcp.store.sqlite.revisions import alert_of, bounded
+from xdr_mcp.store.sqlite.terms import fitting
+from xdr_mcp.store.sqlite.where import Where, compile_where
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from xdr_mcp.alert import Alert
+
+
+class Asked(Struct, frozen=True):
+    """A query, ready to be asked of one snapshot."""
+
+    query: Query
+    where: Where
+    seq: int | None = None
+    """The newest that counts; None for all."""
+
+    @property
+    def everything(self) -> bool:
+        """All alerts as they are."""
+        return not (self.where.match or self.where.conditions) and self.seq is None
+
+    def selection(self, largest: int = LARGEST, *, table: bool = True) -> Selection:
+        """The heads it finds, up to a key. Without ``table``, ``alerts AS a`` is left out where it is not needed."""
+        where = self.where
+        keys = (where.least_key, min(where.largest_key, largest), *where.parameters)
+        conditions = where.conditions
+        if self.seq is not None:
+            conditions, keys = (*conditions, "a.seq <= ?"), (*keys, self.seq)
+        if not where.match:
+            return Selection("alerts AS a", "a.key", " AND ".join(("a.key BETWEEN ? AND ?", *conditions)), keys)
+        text = " AND ".join(("postings MATCH ?", "postings.rowid BETWEEN ? AND ?", *conditions))
+        # the full-text index leads: in SQLite, CROSS JOIN keeps order
+        joined = " CROSS JOIN alerts AS a ON a.key = postings.rowid" if table or conditions else ""
+        return Selection(f"postings{joined}", "postings.rowid", text, (where.match, *keys))
+
+    def overtaken(
+        self, connection: apsw.Connection, least: int = 0, largest: int = LARGEST
+    ) -> Iterator[tuple[int, int, Alert]]:
+        """Versions that it finds besides: newest at ``seq``, and overtaken since. In no order."""
+        if self.seq is None:
+            return
+        least, largest = max(least, self.where.least_key), min(largest, self.where.largest_key)
+        for key, seq, alert in overtaken(connection, self.seq, least, largest):
+            if matches(self.query, alert):
+                yield key, seq, alert
+
+
+class Selection(Struct, frozen=True):
+    """Parts of a statement; what is asked for is always bound."""
+
+    tables: str
+    key: str
+    conditions: str
+    parameters: tuple[int | float | str, ...]
+
+
+def asked(connection: apsw.Connection, query: Query, as_of: datetime | None = None) -> Asked:
+    """The query, compiled for this snapshot. Raises QueryError."""
+    where = compile_where(query.root, lambda field, pattern: fitting(connection, field, pattern))
+    return Asked(query, where, None if as_of is None else seq_at(connection, as_of))
+
+
+def listed(connection: apsw.Connection, asked: Asked, limit: int, after: Position | None) -> Found:
+    """A page of the listing."""
+    largest = LARGEST if after is None else max(after.key, 0) - 1
+    rows = _bodies(connection, asked, limit, largest) if asked.seq is None else _past(connection, asked, limit, largest)
+    page = [(key, alert_of(body)) for key, body in islice(bounded(rows), limit)]
+    alerts = tuple(alert for _, alert in page)
+    if not page or next(rows, None) is None:
+        return Found(alerts, None)
+    return Found(alerts, Position(alerts[-1].created, page[-1][0]))
+
+
+def counted(connection: apsw.Connection, asked: Asked) -> int:
+    """How many alerts it finds."""
+    if asked.everything:
+        every: int = connection.execute("SELECT coalesce(sum(alerts), 0) FROM sources").get
+        return every
+    heads = asked.selection(table=False)
+    found: int = connection.execute(
+        f"SELECT count(*) FROM {heads.tables} WHERE {heads.conditions}",  # noqa: S608 (our own words; values are bound)
+        heads.parameters,
+    ).get
+    return found + sum(1 for _ in asked.overtaken(connection))
+
+
+def _bodies(connection: apsw.Connection, asked: Asked, limit: int, largest: int) -> Iterator[tuple[int, bytes]]:
+    """Key and body of one more than ``limit``."""
+    heads = asked.selection(largest)
+    return connection.execute(
+        f"SELECT a.key, c.body FROM {heads.tables} CROSS JOIN changes AS c ON c.seq = a.seq WHERE {heads.conditions}"  # noqa: S608 (our own words; values are bound)
+        f" ORDER BY {heads.key} DESC LIMIT ?",
+        (*heads.parameters, limit + 1),
+    )
+
+
+def _past(connection: apsw.Connection, asked: Asked, limit: int, largest: int) -> Iterator[tuple[int, bytes]]:
+    """The same, as it was. Two versions never stood in one place at the same time."""
+    heads = asked.selection(largest)
+    found: list[tuple[Any, ...]] = connection.execute(
+        f"SELECT a.key, a.seq FROM {heads.tables} WHERE {heads.conditions} ORDER BY {heads.key} DESC LIMIT ?",  # noqa: S608 (our own words; values are bound)
+        (*heads.parameters, limit + 1),
+    ).fetchall()
+    least = found[-1][0] if len(found) > limit else 0
+    found += [(key, seq) for key, seq, _ in asked.overtaken(connection, least, largest)]
+    page = nlargest(limit + 1, found)
+    if not page:
+        return iter(())
+    bodies = connection.execute(
+        "SELECT c.body FROM carray(?) AS wanted CROSS JOIN changes AS c ON c.seq = wanted.value",
+        (apsw.carray(array("q", [seq for _, seq in page])),),
+    )
+    return ((key, body) for (key, _), (body,) in zip(page, bodies, strict=True))
