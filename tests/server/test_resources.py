@@ -6,7 +6,6 @@ from urllib.parse import quote
 
 import pytest
 from mcp import Client, MCPError
-from mcp.types import ResourceTemplateReference
 from serving import ERAS, NOON, a_server, an_alert, poller_of, read, report, save
 
 from xdr_mcp.alert import Severity
@@ -105,15 +104,3 @@ async def test_status_tells_lag_look_back_gaps_errors_with_remedy_holder_positio
     assert (source["lag_p50_s"], source["lag_p99_s"], source["look_back_s"]) == (120, 120, 420)
     assert (source["last_error"], source["remedy"]) == ("503 from the vendor", "see its status page")
     assert status["sinks"] == [{"sink": "archive", "behind": 1, "dead_letters": 1}]
-
-
-async def test_ids_and_conditions_are_completed(era: str, tmp_path: Path) -> None:
-    async with a_server(tmp_path, an_alert(1), an_alert(2)) as (server, _), Client(server.mcp, mode=era) as client:
-        alert = ResourceTemplateReference(uri="xdr://alerts/{id}")
-        search = ResourceTemplateReference(uri="xdr://alerts/search{?q}")
-        ids = (await client.complete(alert, {"name": "id", "value": "xdr/4f9a"})).completion
-        none = (await client.complete(alert, {"name": "id", "value": "graph/"})).completion
-        conditions = (await client.complete(search, {"name": "q", "value": "host:web* severity>="})).completion
-    assert ids.values == [an_alert(1).id, an_alert(2).id]
-    assert none.values == []
-    assert conditions.values[:2] == ["host:web* severity>=critical", "host:web* severity>=high"]

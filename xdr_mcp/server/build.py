@@ -22,6 +22,7 @@ from xdr_mcp.errors import StoreError
 from xdr_mcp.interfaces import Clock, ContextSource, Store, utc_now
 from xdr_mcp.server.answers.context import LiveContext
 from xdr_mcp.server.answers.desk import Desk
+from xdr_mcp.server.completions import Completions
 from xdr_mcp.server.cursor import Cursors
 from xdr_mcp.server.notifications import WINDOW, Notifier, Peers, Streams, install
 from xdr_mcp.server.resources import AlertServer, add_resources
@@ -172,6 +173,7 @@ def build_server(
         },
     )
     add_resources(mcp, desk)
+    mcp.completion()(Completions(store))  # type: ignore[no-untyped-call]  # the SDK's decorator has no types
     server = XdrServer(mcp, store, clock, notifier, background)
     return server
 

@@ -11,19 +11,10 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.server.mcpserver.resources import ResourceSecurity
 from mcp.shared.exceptions import MCPError
-from mcp.types import (
-    INVALID_PARAMS,
-    Completion,
-    CompletionArgument,
-    CompletionContext,
-    PromptReference,
-    ResourceTemplateReference,
-)
+from mcp.types import INVALID_PARAMS
 from pydantic import AnyUrl
 
-from xdr_mcp.alert import Severity
 from xdr_mcp.errors import QueryError, XdrMcpError
-from xdr_mcp.query import FIELDS, Query
 from xdr_mcp.server.address import ALERT_TEMPLATE, RECENT, SEARCH_TEMPLATE, STATUS, topic_of, uri_of
 from xdr_mcp.server.answers.budget import MOST
 from xdr_mcp.server.answers.desk import Desk, UnknownAlert
@@ -33,7 +24,6 @@ from xdr_mcp.server.answers.status import status as status_of_sources
 from xdr_mcp.untrusted import spell, visible
 
 _JSON = "application/json"
-_COMPLETIONS = 100
 
 
 class AlertServer(MCPServer[Any]):
@@ -46,7 +36,7 @@ class AlertServer(MCPServer[Any]):
 
 
 def add_resources(mcp: MCPServer[Any], desk: Desk) -> None:
-    """Register the resources and the completion of their variables."""
+    """Register the resources."""
 
     @mcp.resource(
         RECENT, name="recent-alerts", title="Recent alerts", mime_type=_JSON, description="The newest 25 alerts"
@@ -89,36 +79,6 @@ def add_resources(mcp: MCPServer[Any], desk: Desk) -> None:
     async def alert(id: str) -> str:  # noqa: A002 (the template's variable)
         with _told():
             return _json((await one_alert(desk, spell(id), raw=True, budget=MOST)).data)
-
-    @mcp.completion()  # type: ignore[no-untyped-call, untyped-decorator]
-    async def complete(
-        ref: PromptReference | ResourceTemplateReference,
-        argument: CompletionArgument,
-        _context: CompletionContext | None,
-    ) -> Completion | None:
-        match ref:
-            case ResourceTemplateReference(uri=template) if template == ALERT_TEMPLATE:
-                return _completion(await _newest_ids(desk), argument.value)
-            case ResourceTemplateReference(uri=template) if template == SEARCH_TEMPLATE:
-                return _completion(_conditions(), argument.value)
-        return None
-
-
-async def _newest_ids(desk: Desk) -> list[str]:
-    found = await desk.store.find(Query(), _COMPLETIONS, None)
-    return [spell(alert.id) for alert in found.alerts]
-
-
-def _conditions() -> list[str]:
-    severities = [f"severity>={severity.value}" for severity in reversed(Severity) if severity.rank]
-    return [*severities, *(field.example for field in FIELDS.values())]
-
-
-def _completion(candidates: list[str], typed: str) -> Completion:
-    """The candidates that begin with what was typed; for a query, with its last condition."""
-    before, blank, last = typed.rpartition(" ")
-    values = [f"{before}{blank}{candidate}" for candidate in dict.fromkeys(candidates) if candidate.startswith(last)]
-    return Completion(values=values[:_COMPLETIONS], total=len(values), has_more=len(values) > _COMPLETIONS)
 
 
 def _json(answer: Any) -> str:
