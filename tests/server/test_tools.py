@@ -31,6 +31,7 @@ async def test_the_tools_are_small_typed_and_read_only(era: str, tmp_path: Path)
         "list_alerts",
         "get_alert",
         "filter_alerts",
+        "count_alerts",
         "alert_changes",
         "wait_for_alerts",
         "source_status",

@@ -12,7 +12,7 @@ from xdr_mcp.alert import Severity, Status
 from xdr_mcp.query import guide, literal
 from xdr_mcp.server import schema
 from xdr_mcp.server.answers import budget as budgets
-from xdr_mcp.server.answers import context, journal, listing, one, related, status
+from xdr_mcp.server.answers import context, counting, journal, listing, one, related, status
 from xdr_mcp.server.answers.desk import Desk
 from xdr_mcp.server.answers.listing import Question
 from xdr_mcp.server.tool import Told, alert_tool, refusals, told
@@ -27,7 +27,7 @@ def _listed(value: object) -> object:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
-Budget = Annotated[int | None, Field(ge=budgets.LEAST, le=budgets.MOST, description="Tokens the answer may cost")]
+Budget = Annotated[int | None, Field(ge=budgets.LEAST, le=budgets.MOST, description="Tokens for the answer")]
 Limit = Annotated[int, Field(ge=1, le=100, description="Most rows")]
 AlertId = Annotated[str, Field(description="As rows give it")]
 Cursor = Annotated[str | None, Field(description="next_cursor, rest unchanged")]
@@ -35,6 +35,7 @@ Fields = Annotated[
     list[str] | None, BeforeValidator(_listed), Field(description="Of get_alert, instead; a row for each alert")
 ]
 Query = Annotated[str, Field(description="As of filter_alerts")]
+AsOf = Annotated[str | None, Field(description="What was known then: ISO or -2h")]
 AsText = Annotated[bool, Field(description="Data as text")]
 
 LIST = (
@@ -43,6 +44,7 @@ LIST = (
 )
 GET = "One alert in full."
 FILTER = "Find alerts, newest first, rows as of list_alerts."
+COUNT = "How many alerts match, over the whole store, in groups of equal values, the largest first."
 CHANGED = (
     "The numbered journal: what was created, updated, closed or reopened after since, with the fields that differ. "
     "Go on with since=next. Without since: where it stands now."
@@ -69,6 +71,7 @@ def _finding(desk: Desk) -> list[Tool]:
         limit: Limit = listing.PAGE,
         cursor: Cursor = None,
         fields: Fields = None,
+        as_of: AsOf = None,
         budget: Budget = None,
         as_text: AsText = False,
     ) -> Told:
@@ -84,6 +87,7 @@ def _finding(desk: Desk) -> list[Tool]:
             limit=limit,
             cursor=cursor,
             fields=fields or (),
+            as_of=as_of,
             budget=budget,
         )
         with refusals():
@@ -96,6 +100,7 @@ def _finding(desk: Desk) -> list[Tool]:
         limit: Limit = listing.PAGE,
         cursor: Cursor = None,
         fields: Fields = None,
+        as_of: AsOf = None,
         budget: Budget = None,
         as_text: AsText = False,
     ) -> Told:
@@ -105,6 +110,7 @@ def _finding(desk: Desk) -> list[Tool]:
             limit=limit,
             cursor=cursor,
             fields=fields or (),
+            as_of=as_of,
             budget=budget,
         )
         with refusals():
@@ -115,11 +121,12 @@ def _finding(desk: Desk) -> list[Tool]:
         *,
         id: AlertId,  # noqa: A002 (the name that the model is shown)
         include_raw: Annotated[bool, Field(description="With the vendor's own record")] = False,
+        as_of: AsOf = None,
         budget: Budget = None,
         as_text: AsText = False,
     ) -> Told:
         with refusals():
-            answer = await one.one_alert(desk, id, raw=include_raw, budget=budget)
+            answer = await one.one_alert(desk, id, raw=include_raw, as_of=as_of, budget=budget)
         return told(ctx, answer, as_text=as_text)
 
     return [
@@ -130,6 +137,24 @@ def _finding(desk: Desk) -> list[Tool]:
 
 
 def _watching(desk: Desk) -> list[Tool]:
+    async def count_alerts(
+        ctx: Context,
+        *,
+        query: Query = "",
+        by: Annotated[
+            list[str] | None,
+            BeforeValidator(_listed),
+            Field(description="Query fields, or created:hour|day|week|month"),
+        ] = None,
+        limit: Limit = counting.GROUPS,
+        as_of: AsOf = None,
+        budget: Budget = None,
+        as_text: AsText = False,
+    ) -> Told:
+        with refusals():
+            answer = await counting.counts(desk, query, by or (), limit=limit, as_of=as_of, budget=budget)
+        return told(ctx, answer, as_text=as_text)
+
     async def alert_changes(
         ctx: Context,
         *,
@@ -161,6 +186,7 @@ def _watching(desk: Desk) -> list[Tool]:
             return told(ctx, await status.source_status(desk, budget), as_text=as_text)
 
     return [
+        alert_tool(count_alerts, "Count alerts", COUNT, schema.COUNTS),
         alert_tool(alert_changes, "What changed", CHANGED, schema.CHANGES),
         alert_tool(wait_for_alerts, "Wait for alerts", WAITED, schema.CHANGES),
         alert_tool(source_status, "Status of the sources", SOURCES, schema.STATUS),

@@ -6,6 +6,7 @@ read before the window begins is as blind to it as one that was never read.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -20,6 +21,8 @@ BLIND = "blind"
 
 _ERROR_SHOWN = 200
 _WINDOWS_SHOWN = 5
+_NAMED = 4
+"""Sources that are told by name where there is little room."""
 
 
 class Span(Struct, frozen=True):
@@ -62,24 +65,39 @@ def told_coverage(
 ) -> list[dict[str, Any]]:
     """Per source: its state, how many seconds old its picture is, how late its alerts come, and its gaps in the span.
 
-    ``begins`` is where its history begins, when the span reaches back further. With ``brief``, state and age alone.
+    ``begins`` is where its history begins, when the span reaches back further. With ``brief``, state and age alone, and of
+    many sources only how many there are in each state.
     """
     told = [_told_source(state, now, span) for state in states]
-    return [{key: one[key] for key in ("source", "state", "age_s") if key in one} for one in told] if brief else told
+    return _briefly(told) if brief else told
 
 
 def caveat(coverage: Sequence[dict[str, Any]]) -> str:
     """What is missing from the picture, in plain words; empty when nothing is. The reasons stand in the coverage."""
     if not coverage:
         return "Blind: no source has ever reported, so an empty answer means nothing."
-    blind = [entry["source"] for entry in coverage if entry["state"] == BLIND]
-    failing = [
-        f"{entry['source']} ({entry.get('age_s', '?')} s old)" for entry in coverage if entry["state"] == "failing"
-    ]
-    gaps = [entry["source"] for entry in coverage if entry.get("gaps")]
-    told = [f"Blind: {', '.join(blind)}; what it holds is not known."] if blind else []
-    told += [f"Failing: {', '.join(failing)}."] if failing else []
-    return " ".join(told + ([f"Gaps: {', '.join(gaps)}."] if gaps else []))
+    blind = [_name(entry) for entry in coverage if entry["state"] == BLIND]
+    failing = [f"{_name(entry)} ({entry.get('age_s', '?')} s old)" for entry in coverage if entry["state"] == "failing"]
+    gaps = [_name(entry) for entry in coverage if entry.get("gaps")]
+    told = [f"Blind: {_named(blind)}; what it holds is not known."] if blind else []
+    told += [f"Failing: {_named(failing)}."] if failing else []
+    return " ".join(told + ([f"Gaps: {_named(gaps)}."] if gaps else []))
+
+
+def _name(entry: dict[str, Any]) -> str:
+    return entry.get("source") or f"{entry['sources']} sources"
+
+
+def _named(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _briefly(told: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    if len(told) <= _NAMED:
+        return [{key: one[key] for key in ("source", "state", "age_s") if key in one} for one in told]
+    numbers = Counter(one["state"] for one in told)
+    return [{"sources": numbers[state], "state": state} for state in sorted(numbers)]
 
 
 def told_state(state: SourceState, now: datetime) -> dict[str, Any]:

@@ -71,9 +71,9 @@ class Desk:
         Raises:
             UnknownAlert: with the ids that come closest.
         """
-        change = await self.store.get(unspell(told_id))
+        change = await self.store.get(unspell(told_id), as_of)
         if change is None and "%" in told_id:
-            change = await self.store.get(told_id)
+            change = await self.store.get(told_id, as_of)
         if change is None:
             raise UnknownAlert(await self._unknown(told_id, as_of))
         return change

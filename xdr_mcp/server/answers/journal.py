@@ -63,10 +63,7 @@ async def alert_changes(
     query = parse(text, now=desk.clock())
     reach = await desk.reach(query)
     if since is None:
-        data = {"changes": [], "next": reach.seq, "more": False} | reach.told()
-        return Answer(
-            f"Change {reach.seq} is the newest. Ask again with since={reach.seq} for what comes after it.", data
-        )
+        return _told_changes(_Read([], reach.seq, more=False), reach, budget or BUDGET)
     _check(since, reach)
     read = await _read(desk, query, since, limit)
     return _told_changes(read, reach, budget or BUDGET)
@@ -131,11 +128,13 @@ def _matches(query: Query, change: Change, *, after_only: bool) -> bool:
 
 def _told_changes(read: _Read, reach: Reach, budget: int) -> Answer:
     number = len(read.changes)
-    forms = (
+    forms = [
         partial(_form, read, reach, number, FULL),
         partial(_form, read, reach, number, COMPACT, "compact rows: names of the fields that changed"),
         partial(_clustered, read, reach, number),
-    )
+    ]
+    if not read.changes:
+        forms = [partial(_answer, read, reach, 0, []), partial(_answer, read, reach, 0, [], reduced="brief coverage")]
     answer = fitted((form() for form in forms), budget)
     if answer.tokens <= budget or not read.changes:
         return answer
@@ -178,7 +177,7 @@ def _answer(read: _Read, reach: Reach, number: int, rows: Sequence[dict[str, Any
     data |= {name: value for name, value in told.items() if value}
     data |= {"untrusted": ["title", "about", "fields"]} if rows else {}
     data |= reach.told(brief="reduced" in data)
-    line = f"{number} changes; go on with since={following}" + (", there are more" if data["more"] else "")
+    line = f"{number} changes; what comes later: since={following}" + (", there are more" if data["more"] else "")
     return Answer(f"{line}. {caveat(data['coverage'])}".strip(), data)
 
 

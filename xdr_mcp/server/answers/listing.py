@@ -71,7 +71,8 @@ class Page(Struct, frozen=True, kw_only=True):
 
 
 Rows: TypeAlias = Callable[[Sequence[Storm]], list[dict[str, Any]]]
-Form: TypeAlias = Callable[[Page], Answer]
+Form: TypeAlias = Callable[[Page, str], Answer]
+"""A page, and in which way it is only a part of what was asked for, as it is told."""
 
 
 async def listing(desk: Desk, question: Question) -> Answer:
@@ -109,34 +110,27 @@ class _Listing:
         """The page in the fullest form that its budget allows."""
         reach = await self._desk.reach(self._query)
         page = await self._page(self._question.limit)
-        forms = self._forms(reach)
+        forms = self._forms(reach, page)
         tried = forms[:1] if self._question.fields else forms  # what was asked for by name is not exchanged for less
-        answer = fitted((form(page) for form in tried), self._question.tokens)
-        if answer.tokens <= self._question.tokens:
-            return self._stated(answer, forms[0](page))
-        return await self._fewer(page, forms)
+        answer = fitted((form(page, "") for form in tried), self._question.tokens)
+        return answer if answer.tokens <= self._question.tokens else await self._fewer(page, forms)
 
     async def _fewer(self, page: Page, forms: Sequence[Form]) -> Answer:
         """As many rows as fit: with fields, of those that were asked for; otherwise, of the barest."""
-        budget = self._question.tokens
+        budget, all_of_them = self._question.tokens, len(page.storms)
         form = forms[0] if self._question.fields else forms[-1]
-        number = most_that_fit(len(page.storms), lambda count: form(_first(page, count)).tokens <= budget)
+
+        def how(number: int) -> str:
+            return f"{number} of {all_of_them} rows" if number < all_of_them else ""
+
+        number = most_that_fit(all_of_them, lambda count: form(_first(page, count), how(count)).tokens <= budget)
         while number > 1:
-            fewer = await self._page(number)
-            answer = form(fewer)
+            answer = form(await self._page(number), how(number))
             if answer.tokens <= budget:
-                return self._stated(answer, forms[0](page), f"{len(fewer.storms)} of {len(page.storms)} rows")
+                return answer
             number -= 1  # a storm that is read less far may name members that it did not
         one = await self._page(1)
-        answer = fitted((form(one) for form in forms), budget)
-        return self._stated(answer, forms[0](page), f"1 of {len(page.storms)} rows" if len(page.storms) > 1 else "")
-
-    def _stated(self, answer: Answer, full: Answer, how: str = "") -> Answer:
-        """With what was left out, and what all of it would have cost."""
-        reduced = ", ".join(filter(None, (how, answer.data.pop("reduced", ""))))
-        if reduced:
-            answer.data["reduced"] = f"{reduced}; in full {full.tokens} tokens"
-        return answer
+        return fitted((form(one, how(1)) for form in forms), budget)
 
     # -- reading
 
@@ -144,7 +138,7 @@ class _Listing:
         storms, scanned, following = await self._scan(limit)
         total = self._place.total if self._place else scanned
         if following and not self._place:
-            total = await self._desk.store.count(self._query)
+            total = await self._desk.store.count(self._query, self._as_of)
         return Page(storms=storms, scanned=scanned, next=following, total=total, asked=self._asked, as_of=self._as_of)
 
     async def _scan(self, limit: int) -> tuple[tuple[Storm, ...], int, Position | None]:
@@ -153,7 +147,7 @@ class _Listing:
         at = self._place.after if self._place else None
         scanned, size = 0, limit
         while True:
-            found = await self._desk.store.find(self._query, size, at)
+            found = await self._desk.store.find(self._query, size, at, self._as_of)
             taken = folding.take(found.alerts)
             scanned += taken
             if taken < len(found.alerts):
@@ -166,7 +160,7 @@ class _Listing:
     async def _behind(self, at: Position | None, number: int) -> Position | None:
         """The place behind the next ``number`` alerts."""
         while number:
-            found = await self._desk.store.find(self._query, number, at)
+            found = await self._desk.store.find(self._query, number, at, self._as_of)
             at, number = found.next, number - len(found.alerts)
             if at is None:
                 break
@@ -174,23 +168,33 @@ class _Listing:
 
     # -- telling
 
-    def _forms(self, reach: Reach) -> list[Form]:
+    def _forms(self, reach: Reach, page: Page) -> list[Form]:
+        """The forms of the page, or of a part of it; those that leave something out say so, and what all of it costs."""
         asked, fields = self._question.text, self._question.fields
 
         def rows(shape: Shape) -> Rows:
             return lambda storms: [told_row(storm, shape, asked) for storm in storms]
 
-        def form(rows: Rows, reduced: str = "", *, bare: bool = False) -> Form:
-            return lambda page: self._told(page, reach, rows, reduced, bare=bare)
+        full = rows(FULL)
+        if fields:
+            full = lambda storms: [told_fields(storm.alert, fields) for storm in storms]  # noqa: E731 (as those above)
+        costs = self._told(page, reach, full, "").tokens
+
+        def form(rows: Rows, less: str = "", *, bare: bool = False) -> Form:
+            def told(part: Page, how: str) -> Answer:
+                reduced = ", ".join(filter(None, (how, less)))
+                return self._told(part, reach, rows, reduced and f"{reduced}; in full {costs} tokens", bare=bare)
+
+            return told
 
         ids = form(_ids, "counts and ids", bare=True)
         compact = form(rows(COMPACT), "compact rows")
         if fields:
-            return [form(lambda storms: [told_fields(storm.alert, fields) for storm in storms]), compact, ids]
+            return [form(full), compact, ids]
         brief = form(rows(BRIEF), "brief rows")
-        return [form(rows(FULL)), compact, brief, form(_clusters, "clusters of what looks alike"), ids]
+        return [form(full), compact, brief, form(_clusters, "clusters of what looks alike"), ids]
 
-    def _told(self, page: Page, reach: Reach, rows: Rows, reduced: str, *, bare: bool) -> Answer:
+    def _told(self, page: Page, reach: Reach, rows: Rows, reduced: str, *, bare: bool = False) -> Answer:
         told = rows(page.storms)
         data: dict[str, Any] = {"alerts": told, "total": page.total}
         if bare:

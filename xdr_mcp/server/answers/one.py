@@ -61,5 +61,5 @@ def _size(value: Any) -> int:
 def _told(form: dict[str, Any], change: Change, reach: Reach) -> Answer:
     alert = form["alert"]
     data = form | told_revision(change) | reach.told(brief="reduced" in form)
-    line = f"{alert['id']}: {alert['severity']}, {alert['status']}, revision {change.revision}."
+    line = f"{alert['severity']}, {alert['status']}, revision {change.revision}."
     return Answer(f"{line} {caveat(data['coverage'])}".strip(), data)

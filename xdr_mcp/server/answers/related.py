@@ -21,6 +21,7 @@ from xdr_mcp.server.answers.coverage import caveat
 from xdr_mcp.server.answers.desk import Desk, Reach
 from xdr_mcp.server.answers.storms import Folding, Storm, principals
 from xdr_mcp.server.answers.telling import COMPACT, FULL, Shape, one_line, told_row
+from xdr_mcp.untrusted import spell
 
 RELATED = 10
 """Alerts that are told, where no number was given."""
@@ -136,26 +137,33 @@ def _told(found: _Found, reach: Reach, limit: int, budget: int) -> Answer:
         folding.take([relative.alert])
     storms = folding.storms
 
-    def form(shape: Shape, number: int, reduced: str = "") -> Answer:
+    def form(number: int, shape: Shape | None, reduced: str = "") -> Answer:
         rows = [_row(found.alert, by_id[storm.alert.id], storm, shape) for storm in storms[:number]]
         data: dict[str, Any] = {"alerts": rows, "total": len(found.relatives)}
+        if shape:
+            data |= {"not_followed": found.skipped[:_SKIPPED_TOLD]} if found.skipped else {}
+            data |= {"not_looked_up": found.unseen} if found.unseen else {}
         if number < len(storms):
             reduced = f"{number} of {len(storms)} rows, {reduced}"
-        unseen = {"not_looked_up": found.unseen} if found.unseen else {}
-        data |= {"not_followed": found.skipped[:_SKIPPED_TOLD], **unseen} if found.skipped or unseen else {}
         data |= {"reduced": reduced} if reduced else {}
-        data |= {"untrusted": ["title", "about", "why", "query"]} | reach.told(brief=bool(reduced))
+        data |= {"untrusted": ["title", "about", "why", "query"]} if rows else {}
+        data |= reach.told(brief=bool(reduced))
         return Answer(f"{len(found.relatives)} related alerts. {caveat(data['coverage'])}".strip(), data)
 
-    answer = fitted((form(FULL, len(storms)), form(COMPACT, len(storms), "compact rows")), budget)
+    every = len(storms)
+    bare = "ids and the strongest reason"
+    answer = fitted((form(every, FULL), form(every, COMPACT, "compact rows"), form(every, None, bare)), budget)
     if answer.tokens <= budget or not storms:
         return answer
-    fits = most_that_fit(len(storms), lambda number: form(COMPACT, number, "compact rows").tokens <= budget)
-    return form(COMPACT, fits, "compact rows")
+    return form(most_that_fit(every, lambda number: form(number, None, bare).tokens <= budget), None, bare)
 
 
-def _row(alert: Alert, relative: _Relative, storm: Storm, shape: Shape) -> dict[str, Any]:
+def _row(alert: Alert, relative: _Relative, storm: Storm, shape: Shape | None) -> dict[str, Any]:
+    """A related alert and why it is; without a shape, its id and the strongest reason."""
     why = [f"{link.shown} ({link.alerts} alerts)" for link in relative.links[:_WHYS]]
+    if shape is None:
+        ids = {"ids": [spell(alert_id) for alert_id in storm.ids]} if storm.ids else {}
+        return {"id": spell(relative.alert.id)} | ids | {"why": why[:1]}
     if len(relative.links) > _WHYS:
         why.append(f"{len(relative.links) - _WHYS} more")
     if _nearness(alert, relative.alert):
