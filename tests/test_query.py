@@ -155,6 +155,11 @@ def test_words_are_read_back_by_a_tokenizer_that_separates_at_ascii_only(text: s
     assert words_of(" ".join(words)) == words
 
 
+@given(st.text(st.characters(max_codepoint=127)))
+def test_ascii_text_has_the_words_that_text_of_any_script_has(text: str) -> None:
+    assert words_of(text) == words_of(f"{text} \N{BULLET}") == tuple(re.findall("[a-z0-9]+", text.lower()))
+
+
 @given(alerts())
 def test_text_columns_hold_folded_words_and_nothing_else(drawn: Alert) -> None:
     columns = dict(texts_of(drawn))

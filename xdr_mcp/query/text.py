@@ -27,7 +27,12 @@ _SHORT = 128
 """Most short values (products, rules, hosts) come back in alert after alert: their folded form is remembered."""
 _WORD = re.compile(r"[^\W_]+")
 _ASCII_CONTROLS = dict.fromkeys((*range(32), 127), " ")
+_ASCII_WORDS = bytes(ord(chr(byte).lower()) if chr(byte).isalnum() else 32 for byte in range(128)) + bytes(128)
+"""What each byte of ASCII text is within words: itself, its lower case, or a blank."""
 _HANGUL_FILLERS = frozenset("\u115f\u1160")
+_PATHS = frozenset({EntityKind.FILE, EntityKind.PROCESS})
+_PATH_SEPARATOR = re.compile(r"[\\/]")
+_ADDRESS = re.compile(r"[0-9.]*|.*:.*", re.DOTALL)
 _ATTACK_TECHNIQUE = re.compile(r"(t\d{4})\.\d{3}")
 
 
@@ -42,7 +47,8 @@ def fold(text: str) -> str:
 
 def _fold(text: str) -> str:
     if text.isascii():
-        return " ".join(text.lower().translate(_ASCII_CONTROLS).split())
+        lower = text.lower()
+        return " ".join((lower if lower.isprintable() else lower.translate(_ASCII_CONTROLS)).split())
     while True:
         folded = " ".join("".join(map(_plain, unicodedata.normalize("NFKD", text).casefold())).split())
         if folded == text:
@@ -76,7 +82,8 @@ def words_of(text: str) -> tuple[str, ...]:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(word[:WORD_LIMIT] for word in _WORD.findall(_fold(text)))
+    found = text.encode().translate(_ASCII_WORDS).decode().split() if text.isascii() else _WORD.findall(_fold(text))
+    return tuple([word[:WORD_LIMIT] for word in found])
 
 
 _words_again = lru_cache(maxsize=8_192)(_words)
@@ -100,7 +107,12 @@ def texts_of(alert: Alert) -> tuple[tuple[str, str], ...]:
 
 
 def _column(*texts: str) -> str:
-    return " ".join(" ".join(words) for text in texts if (words := words_of(text)))[:TEXT_LIMIT].rstrip()
+    joined = " ".join(texts)
+    if joined.isascii():  # all in one go: nothing is gained by remembering parts
+        words = " ".join(_words(joined))
+    else:
+        words = " ".join(" ".join(found) for text in texts if (found := words_of(text)))
+    return words[:TEXT_LIMIT].rstrip()
 
 
 def _other(alert: Alert) -> Iterator[str]:
@@ -120,39 +132,52 @@ def terms_of(alert: Alert) -> tuple[tuple[str, str], ...]:
     path also as its last part, ``CORP\alice`` and ``alice@corp`` also as ``alice``, a host's full name also as its first
     label, an alert id also without its source. Every entity also counts as an ``entity``.
     """
-    return tuple(dict.fromkeys((field, value) for field, text in _terms(alert) if (value := value_of(text))))
+    pairs = [(field, value) for field, text in _terms(alert) if text and (value := value_of(text))]
+    for entity in alert.entities:
+        pairs += _entity_pairs_again(entity) if len(entity.value) <= _SHORT else _entity_pairs(entity)
+    return tuple(dict.fromkeys(pairs))
 
 
 def spelling(alert: Alert, field: str, value: str) -> str:
     """How the alert spells a pair of its ``terms_of``: not folded, not cut."""
-    return next(text for name, text in _terms(alert) if name == field and value_of(text) == value)
+    entities = [
+        (name, form) for entity in alert.entities for form in forms_of(entity) for name in (entity.kind, "entity")
+    ]
+    return next(text for name, text in _terms(alert) + entities if text and name == field and value_of(text) == value)
 
 
-def _terms(alert: Alert) -> Iterator[tuple[str, str]]:
-    yield from (("source", alert.source), ("id", alert.id), ("id", alert.vendor_id))
-    yield from (("product", alert.product), ("vendor", alert.vendor), ("tenant", alert.tenant))
-    yield from (("category", alert.category), ("rule", alert.rule_id), ("rule", alert.rule_name))
-    yield ("assignee", alert.assignee)
-    for label in alert.labels:
-        yield ("label", label)
+def _terms(alert: Alert) -> list[tuple[str, str | None]]:
+    """What is no entity, as the alert spells it."""
+    terms: list[tuple[str, str | None]] = [
+        *(("source", alert.source), ("id", alert.id), ("id", alert.vendor_id)),
+        *(("product", alert.product), ("vendor", alert.vendor), ("tenant", alert.tenant)),
+        *(("category", alert.category), ("rule", alert.rule_id), ("rule", alert.rule_name)),
+        ("assignee", alert.assignee),
+    ]
+    terms += [("label", label) for label in alert.labels]
     for attack in alert.attacks:
-        yield from (("tactic", attack.tactic or ""), ("tactic", attack.tactic_name or ""))
-        yield from (("technique", attack.technique or ""), ("technique", attack.technique_name or ""))
-        if parent := _ATTACK_TECHNIQUE.fullmatch(fold(attack.technique or "")):
-            yield ("technique", parent[1].upper())
-    for entity in alert.entities:
-        for form in forms_of(entity):
-            yield (entity.kind.value, form)
-            yield ("entity", form)
+        terms += (("tactic", attack.tactic), ("tactic", attack.tactic_name))
+        terms += (("technique", attack.technique), ("technique", attack.technique_name))
+        if attack.technique and (parent := _ATTACK_TECHNIQUE.fullmatch(fold(attack.technique))):
+            terms.append(("technique", parent[1].upper()))
+    return terms
+
+
+def _entity_pairs(entity: Entity) -> tuple[tuple[str, str], ...]:
+    values = [value for form in forms_of(entity) if (value := value_of(form))]
+    return tuple([(field, value) for value in values for field in (entity.kind.value, "entity")])
+
+
+_entity_pairs_again = lru_cache(maxsize=8_192)(_entity_pairs)
 
 
 def forms_of(entity: Entity) -> Iterator[str]:
     """An entity's value, then the shorter form that people also call it by."""
     value = entity.value.strip()
     yield value
-    if entity.kind in {EntityKind.FILE, EntityKind.PROCESS}:
-        yield re.split(r"[\\/]", value)[-1]
+    if entity.kind in _PATHS:
+        yield _PATH_SEPARATOR.split(value)[-1]
     elif entity.kind is EntityKind.USER:
         yield value.rpartition("\\")[2].partition("@")[0]
-    elif entity.kind is EntityKind.HOST and not re.fullmatch(r"[0-9.]*|.*:.*", value, re.DOTALL):
+    elif entity.kind is EntityKind.HOST and not _ADDRESS.fullmatch(value):
         yield value.partition(".")[0]

@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from xdr_mcp.alert import Alert
 from xdr_mcp.interfaces import Clock, ContextItems, Limits, Memory, Page, Source, Window, utc_now
 from xdr_mcp.sources.xdr.client import IDLE_REASON, XdrClient
-from xdr_mcp.sources.xdr.mapping import reference_of, referred_by, to_alert
+from xdr_mcp.sources.xdr.entities import reference_of, referred_by
+from xdr_mcp.sources.xdr.mapping import to_alert
 from xdr_mcp.sources.xdr.options import XdrOptions
 from xdr_mcp.sources.xdr.paging import Listing, Reader
 from xdr_mcp.vendor_json import to_page
