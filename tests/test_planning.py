@@ -74,6 +74,15 @@ def test_a_hole_that_lies_in_the_future_of_a_clock_that_went_back_is_not_due_yet
     assert due(covered, START - HOUR, START, MINUTE) == [Piece(Window(START - MINUTE, START), live=True)]
 
 
+def test_a_hole_that_begins_now_is_not_due_beside_what_is_live() -> None:
+    covered = (Window(START - HOUR, START), Window(START + HOUR, START + 2 * HOUR))
+    assert due(covered, START - HOUR, START, MINUTE) == [Piece(Window(START - MINUTE, START), live=True)]
+
+
+def test_before_history_begins_nothing_but_now_is_due() -> None:
+    assert due((), START + HOUR, START, MINUTE) == [Piece(Window(START, START), live=True)]
+
+
 @given(coverages(), st.tuples(minutes, minutes, minutes).map(sorted), spans)
 def test_every_moment_of_history_is_covered_or_due(
     covered: tuple[Window, ...], moments: list[datetime], look_back: timedelta
@@ -108,6 +117,12 @@ def test_the_halves_of_a_piece_share_their_border_and_the_newer_one_comes_first_
         Piece(Window(START + HOUR, START + 2 * HOUR), live=True),
         Piece(Window(START, START + HOUR), live=False),
     )
+
+
+def test_a_piece_is_told_by_its_times() -> None:
+    window = Window(START - HOUR, START)
+    assert str(Piece(window, live=False)) == "what changed from 2026-03-01T11:00:00Z to 2026-03-01T12:00:00Z"
+    assert str(Piece(window, live=True)) == "what changed from 2026-03-01T11:00:00Z to now"
 
 
 # ------------------------------------------------------------------------------------------------ what counts as read
@@ -182,6 +197,11 @@ def test_a_rescan_goes_no_further_back_than_history_and_no_further_on_than_now()
     covered = (Window(START - 10 * DAY, START + HOUR),)
     pieces = rescan(covered, START - 2 * HOUR, START - HOUR, START, DAY)
     assert pieces == [Piece(Window(START - 2 * HOUR, START), live=False)]
+
+
+def test_a_rescan_reads_a_covered_instant_too() -> None:
+    instant = Window(START - HOUR, START - HOUR)
+    assert rescan((instant,), START - DAY, START - HOUR, START, DAY) == [Piece(instant, live=False)]
 
 
 @given(coverages(), minutes, minutes, minutes, spans)
@@ -268,3 +288,18 @@ def test_what_was_read_whole_long_ago_is_not_needed() -> None:
     assert needed(covered, START - 30 * DAY, START, START, Pace()) == (
         Window(START - 2 * DAY, datetime.max.replace(tzinfo=UTC)),
     )
+
+
+@pytest.mark.parametrize(
+    ("read_until", "rescanned", "now"),
+    [
+        pytest.param(START - 5 * DAY, START, START, id="a source that was away"),
+        pytest.param(START, START - 5 * DAY, START, id="a rescan that was cut off"),
+        pytest.param(START, START, START - 5 * DAY, id="a clock that went back"),
+    ],
+)
+def test_all_since_two_days_before_the_oldest_of_three_moments_is_needed(
+    read_until: datetime, rescanned: datetime, now: datetime
+) -> None:
+    *_, window = needed((Window(START - 30 * DAY, read_until),), START - 30 * DAY, rescanned, now, Pace())
+    assert window.start == START - 7 * DAY

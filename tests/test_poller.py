@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import anyio
@@ -11,7 +11,7 @@ import pytest
 from model_vendor import START, ManualClock, ModelVendor
 
 from xdr_mcp.errors import BadResponse, SourceError, Unavailable, WindowTooLarge
-from xdr_mcp.interfaces import Limits, SourceState, Store, Window
+from xdr_mcp.interfaces import Health, Limits, Page, SourceState, Store, Window
 from xdr_mcp.lease import TTL
 from xdr_mcp.planning import Pace
 from xdr_mcp.poller import LeaseHeld, Poller
@@ -44,6 +44,29 @@ class House:
     async def ids(self) -> set[str]:
         found = await self.store.find(EVERYTHING, 1000)
         return {alert.vendor_id for alert in found.alerts}
+
+
+class StandingStill:
+    """The vendor, which stands still at its first page, and then fails."""
+
+    def __init__(self, vendor: ModelVendor, failure: Exception) -> None:
+        self.name, self.limits, self.idle_reason = vendor.name, vendor.limits, ""
+        self.here, self.go_on, self.left = anyio.Event(), anyio.Event(), anyio.Event()
+        self._vendor = vendor
+        self._failure = failure
+
+    async def pages(self, window: Window, *, live: bool) -> AsyncGenerator[Page, None]:  # noqa: ARG002 (the seam's)
+        self.here.set()
+        await self.go_on.wait()
+        self.left.set()
+        raise self._failure
+        yield Page((), self._vendor.clock.now)  # type: ignore[unreachable]  # it makes a generator of this
+
+    async def check(self) -> str:
+        return "stands still"
+
+    def vendor_now(self) -> datetime:
+        return self._vendor.vendor_now()
 
 
 @asynccontextmanager
@@ -182,8 +205,9 @@ async def test_an_error_is_told_with_its_remedy(tmp_path: Path) -> None:
         with pytest.raises(BadResponse):
             await h.poller.once()
         health = (await h.state()).health
-        assert health.last_error
+        assert health.last_error == "the vendor stumbles over this window"
         assert health.remedy == BadResponse.remedy
+        assert (health.last_error_at, health.failures) == (START, 1)
 
 
 async def test_the_look_back_stays_within_its_bound_whatever_was_measured(tmp_path: Path) -> None:
@@ -358,6 +382,49 @@ async def test_a_gap_that_cannot_be_read_does_not_slow_down_what_is_new(tmp_path
         state = await h.state()
         assert state.gaps
         assert state.coverage[-1].end >= START + timedelta(hours=60)
+
+
+class StumblingAtGaps(ModelVendor):
+    """A gap fails at one moment each time it is tried; ``polls`` are those that tried it."""
+
+    def __init__(self, clock: ManualClock, moments: list[datetime]) -> None:
+        super().__init__(clock)
+        self.moments = moments
+        self.polls: list[int] = []
+        self.done = anyio.Event()
+        self._poll = 0
+
+    async def pages(self, window: Window, *, live: bool) -> AsyncGenerator[Page, None]:
+        self._poll += live
+        if not live and window.start <= self.moments[len(self.polls)] <= window.end:
+            self.polls.append(self._poll)
+            if len(self.polls) == len(self.moments):
+                self.done.set()
+            raise Unavailable("not just now")
+        async for page in super().pages(window, live=live):
+            yield page
+
+
+async def test_a_gap_that_cannot_be_read_rests_for_twice_as_many_polls_until_something_of_it_was_read(
+    tmp_path: Path,
+) -> None:
+    pace = Pace(interval=timedelta(milliseconds=1), longest_window=HOUR, rescan_every=timedelta(days=1))
+    async with house(tmp_path, pace=pace) as h:
+        await h.poller.once()
+        h.clock.advance(hours=5)
+        lease = await h.store.acquire("poll:model", "test:1:a", TTL)
+        assert lease is not None
+        await h.store.cover("model", Window(START + 4 * HOUR, h.clock.now), lease)
+        newest, oldest = START + 4 * HOUR - MINUTE, START + MINUTE
+        vendor = StumblingAtGaps(h.clock, [newest, newest, oldest, oldest, oldest])
+        poller = Poller(vendor, h.store, pace=pace, holder="test:1:a", clock=h.clock)
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(poller.run)
+                await vendor.done.wait()
+                group.cancel_scope.cancel()
+        rests = [later - earlier - 1 for earlier, later in itertools.pairwise(vendor.polls)]
+        assert rests == [2, 4, 2, 4]
 
 
 async def test_a_rescan_that_is_cut_off_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -559,6 +626,39 @@ async def test_a_follower_takes_over_when_the_lease_is_given_up(tmp_path: Path) 
                 group.cancel_scope.cancel()
 
 
+async def test_a_poller_that_is_stopped_gives_its_lease_up_at_once(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        h.vendor.put("a")
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(h.poller.run)
+                assert await h.store.wait(0, 5)
+                assert (await h.state()).lease is not None
+                group.cancel_scope.cancel()
+        assert (await h.state()).lease is None
+
+
+@pytest.mark.parametrize("failure", [Unavailable("down"), ZeroDivisionError()], ids=["a vendor's", "a defect's"])
+async def test_a_poller_that_lost_its_lease_tells_nothing_of_its_failure(failure: Exception, tmp_path: Path) -> None:
+    async with house(tmp_path, pace=Pace(interval=timedelta(milliseconds=10))) as h:
+        h.vendor.put("a")
+        vendor = StandingStill(h.vendor, failure)
+        frozen = Poller(vendor, h.store, pace=h.pace, holder="test:1:a", clock=h.clock)
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(frozen.run)
+                await vendor.here.wait()
+                h.clock.advance(minutes=1)
+                lease = await h.store.acquire("poll:model", "other:1:b", TTL)
+                assert lease is not None
+                await h.store.report("model", Health(state="ok", failures=0), lease)
+                vendor.go_on.set()
+                await vendor.left.wait()
+                await anyio.wait_all_tasks_blocked()
+                group.cancel_scope.cancel()
+        assert (await h.state()).health == Health(state="ok", failures=0)
+
+
 async def test_a_source_that_makes_no_calls_says_so_and_is_never_read(tmp_path: Path) -> None:
     async with house(tmp_path) as h:
         h.vendor.idle_reason = "development mode: no call is made"
@@ -571,7 +671,7 @@ async def test_a_source_that_makes_no_calls_says_so_and_is_never_read(tmp_path: 
 async def test_a_failure_that_nobody_foresaw_is_told_and_polling_goes_on(tmp_path: Path) -> None:
     async with house(tmp_path, pace=Pace(interval=timedelta(milliseconds=10))) as h:
         told = anyio.Event()
-        failures = iter([ZeroDivisionError("a defect")])
+        failures = iter([ZeroDivisionError()])
 
         def fail_once() -> None:
             error = next(failures, None)
@@ -585,7 +685,9 @@ async def test_a_failure_that_nobody_foresaw_is_told_and_polling_goes_on(tmp_pat
                 group.start_soon(h.poller.run)
                 await told.wait()
                 group.cancel_scope.cancel()
-        assert (await h.state()).health.last_error == "a defect"
+        health = (await h.state()).health
+        assert health.last_error == "ZeroDivisionError"
+        assert "defect of xdr-mcp" in health.remedy
 
 
 async def test_the_service_goes_on_after_a_failure(tmp_path: Path) -> None:
