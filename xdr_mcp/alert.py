@@ -2,16 +2,18 @@
 
 The vendor's own record is not in here: it travels beside the alert, as the bytes it came in (``interfaces.Record``).
 A field's description stands once, on the field, and feeds the tools, the query guide and the documentation.
-``extra={"untrusted": True}`` marks text that whoever is on the monitored host can choose.
+``extra={"untrusted": True}`` marks text that whoever is on the monitored host, or writes to its people, can choose: directly, or
+through a vendor's template that quotes it (docs/security.md says why for each field).
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias, cast
 
 from msgspec import Meta, Struct
+from msgspec.inspect import Metadata, StructType, Type, VarTupleType, type_info
 from msgspec.structs import force_setattr
 
 
@@ -138,15 +140,17 @@ class Alert(Struct, frozen=True, kw_only=True, omit_defaults=True):
     category: Annotated[str, Meta(description="The vendor's own category")] = ""
     rule_id: Annotated[str, Meta(description="Id of the detection rule or analytic")] = ""
     rule_name: Annotated[str, Meta(description="Name of the detection rule or analytic")] = ""
-    assignee: Annotated[str, Meta(description="Who works on it")] = ""
+    assignee: Annotated[str, Meta(description="Who works on it", extra={"untrusted": True})] = ""
     count: Annotated[int, Meta(description="How many events it aggregates", ge=0)] = 1
     first_seen: Annotated[datetime | None, Meta(description="First activity")] = None
     last_seen: Annotated[datetime | None, Meta(description="Latest activity")] = None
     attacks: Annotated[tuple[Attack, ...], Meta(description="MITRE ATT&CK references")] = ()
     entities: Annotated[tuple[Entity, ...], Meta(description="Hosts, users, addresses, files and so on")] = ()
     labels: Annotated[tuple[str, ...], Meta(description="The vendor's tags", extra={"untrusted": True})] = ()
-    recommended_actions: Annotated[tuple[str, ...], Meta(description="What the vendor advises")] = ()
-    url: Annotated[str, Meta(description="The alert in the vendor's console")] = ""
+    recommended_actions: Annotated[
+        tuple[str, ...], Meta(description="What the vendor advises", extra={"untrusted": True})
+    ] = ()
+    url: Annotated[str, Meta(description="The alert in the vendor's console", extra={"untrusted": True})] = ""
 
     def __post_init__(self) -> None:
         force_setattr(self, "id", f"{self.source}/{self.vendor_id}")
@@ -167,6 +171,25 @@ class Alert(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def tactics(self) -> tuple[str, ...]:
         """ATT&CK tactic ids, in order, each once."""
         return tuple(dict.fromkeys(attack.tactic for attack in self.attacks if attack.tactic))
+
+
+def _chosen_by_others(field_type: Type) -> bool:
+    """Whether text in it, however deep, is marked as untrusted."""
+    match field_type:
+        case Metadata():
+            return bool((field_type.extra or {}).get("untrusted")) or _chosen_by_others(field_type.type)
+        case VarTupleType():
+            return _chosen_by_others(field_type.item_type)
+        case StructType():
+            return any(_chosen_by_others(field.type) for field in field_type.fields)
+        case _:
+            return False
+
+
+UNTRUSTED_FIELDS: Final = tuple(
+    field.encode_name for field in cast("StructType", type_info(Alert)).fields if _chosen_by_others(field.type)
+)
+"""Names of the fields of ``Alert`` that hold text of others, in the order of the model."""
 
 
 class ChangeKind(StrEnum):

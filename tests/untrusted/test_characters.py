@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xdr_mcp.untrusted import contained_json, escaped, spell, unspell, visible
+from xdr_mcp.untrusted import escaped, visible
 
 
 def test_every_control_format_private_and_surrogate_character_is_shown_as_a_mark() -> None:
@@ -53,16 +53,3 @@ def test_hidden_characters_become_visible_and_the_rest_stays(text: str, shown: s
 @given(st.text())
 def test_what_is_visible_stays_as_it_is(text: str) -> None:
     assert visible(visible(text)) == visible(text)
-
-
-def test_json_is_made_visible_in_every_string_and_key() -> None:
-    assert contained_json({"k\u200b": ["\x00", 1, None, {"x": "\u2066"}]}) == {
-        "k[U+200B]": ["[U+0000]", 1, None, {"x": "[U+2066]"}]
-    }
-
-
-@given(st.text())
-def test_an_id_comes_back_from_its_spelling(alert_id: str) -> None:
-    assert visible(spell(alert_id)) == spell(alert_id)
-    if not any(unicodedata.category(character) == "Cs" for character in alert_id):
-        assert unspell(spell(alert_id)) == alert_id
