@@ -259,7 +259,7 @@ def test_every_program_that_is_shown_is_python(block: Block) -> None:
 
 
 @pytest.mark.anyio
-async def test_the_readme_lists_every_tool_and_resource(tmp_path: Path) -> None:
+async def test_every_tool_resource_and_prompt_is_listed(tmp_path: Path) -> None:
     with anyio.fail_after(5):
         async with open_store(tmp_path / "xdr.db") as store:
             server = build_server(store, version="0", cursor_key=b"k" * 32)
@@ -270,7 +270,7 @@ async def test_the_readme_lists_every_tool_and_resource(tmp_path: Path) -> None:
                 prompts = (await client.list_prompts()).prompts
     assert sorted(table(README, "| tool |")) == sorted(tools)
     assert sorted(table(README, "| resource |")) == sorted(resources + templates)
-    assert prompts == []  # when there are some, the README is to list them
+    assert sorted(table(ROOT / "docs" / "prompts.md", "| prompt |")) == sorted(prompt.name for prompt in prompts)
 
 
 def test_every_filter_that_the_readme_shows_is_understood() -> None:

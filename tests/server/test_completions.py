@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp import Client
-from mcp.types import Completion, PromptReference, ResourceTemplateReference
+from mcp import Client, MCPError
+from mcp.types import INVALID_PARAMS, Completion, PromptReference, ResourceTemplateReference
 from serving import ERAS, NOON, a_server, an_alert
 
 from xdr_mcp.alert import Attack, Entity, EntityKind
@@ -115,7 +115,7 @@ async def test_where_nothing_can_be_offered_nothing_is(era: str, tmp_path: Path)
 
 
 async def test_what_could_not_be_told_as_it_is_is_not_offered(era: str, tmp_path: Path) -> None:
-    hostile = ("a\u202eb", "a\x1b[2J", "a" * 500)
+    hostile = ("a\u202eb", "a\x1b[2J", "a![x](https://evil.example)", "a" * 500)
     entities = (*(Entity(EntityKind.USER, value) for value in hostile), Entity(EntityKind.USER, "albert"))
     async with (
         a_server(tmp_path, an_alert(1, entities=entities)) as (server, _),
@@ -133,3 +133,10 @@ async def test_everything_offered_begins_as_was_typed(era: str, tmp_path: Path) 
             values = (await completion(client, "hunt_entity", "entity", typed)).values
             assert all(fold(value).startswith(fold(typed)) for value in values)
             assert len(set(values)) == len(values) <= 100
+
+
+async def test_a_prompt_that_does_not_exist_is_not_completed(era: str, tmp_path: Path) -> None:
+    async with a_server(tmp_path) as (server, _), Client(server.mcp, mode=era) as client:
+        with pytest.raises(MCPError, match=r"Unknown prompt: triage\. There are triage_alert, ") as refused:
+            await completion(client, "triage", "id", "")
+    assert refused.value.code == INVALID_PARAMS

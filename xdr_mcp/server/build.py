@@ -25,9 +25,10 @@ from xdr_mcp.server.answers.desk import Desk
 from xdr_mcp.server.completions import Completions
 from xdr_mcp.server.cursor import Cursors
 from xdr_mcp.server.notifications import WINDOW, Notifier, Peers, Streams, install
+from xdr_mcp.server.prompts import add_prompts
 from xdr_mcp.server.resources import AlertServer, add_resources
 from xdr_mcp.server.tools import alert_tools
-from xdr_mcp.untrusted import visible
+from xdr_mcp.untrusted import contained, visible
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ _LONGEST_PAUSE = 60.0
 _PUMP_LATE = 90.0
 _IDLE_STATES = frozenset({"development", "disabled"})
 _LISTS_LIVE_MS = 300_000
+_NAME_SHOWN = 80
 
 
 class XdrServer:
@@ -167,12 +169,14 @@ def build_server(
         subscriptions=notifier.bus,
         middleware=[_unknown_prompt],
         cache_hints={
+            "prompts/list": CacheHint(ttl_ms=_LISTS_LIVE_MS, scope="public"),
             "tools/list": CacheHint(ttl_ms=_LISTS_LIVE_MS, scope="public"),
             "resources/list": CacheHint(ttl_ms=_LISTS_LIVE_MS, scope="public"),
             "resources/templates/list": CacheHint(ttl_ms=_LISTS_LIVE_MS, scope="public"),
         },
     )
     add_resources(mcp, desk)
+    add_prompts(mcp, desk)
     mcp.completion()(Completions(store))  # type: ignore[no-untyped-call]  # the SDK's decorator has no types
     server = XdrServer(mcp, store, clock, notifier, background)
     return server
@@ -180,11 +184,13 @@ def build_server(
 
 async def _unknown_prompt(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
     """An unknown prompt is the client's mistake; the SDK says code 0 in one era and an internal error in the other."""
-    if ctx.method == "prompts/get":
-        name = (ctx.params or {}).get("name")
-        server: XdrServer = ctx.lifespan_context
-        if name not in {prompt.name for prompt in await server.mcp.list_prompts()}:
-            raise MCPError(INVALID_PARAMS, f"Unknown prompt: {visible(str(name))}")
+    match ctx.method, ctx.params:
+        case ("prompts/get", {"name": name}) | ("completion/complete", {"ref": {"type": "ref/prompt", "name": name}}):
+            server: XdrServer = ctx.lifespan_context
+            known = [prompt.name for prompt in await server.mcp.list_prompts()]
+            if name not in known:
+                unknown = contained(str(name), _NAME_SHOWN)
+                raise MCPError(INVALID_PARAMS, f"Unknown prompt: {unknown}. There are {', '.join(known)}")
     return await call_next(ctx)
 
 
