@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from datetime import timedelta
+from importlib.resources import files
 from pathlib import Path
 
 import apsw
@@ -104,6 +105,13 @@ def test_a_store_is_brought_up_to_date_in_one_step(tmp_path: Path) -> None:
     connection.close()
     assert version(path) == len(scripts)
     open_writer(path, scripts).close()
+
+
+def test_migrations_are_numbered_one_after_the_other() -> None:
+    """Two with one number would be taken in another order by a store that had the later of them first."""
+    folder = files("xdr_mcp.store.sqlite") / "migrations"
+    numbers = sorted(int(entry.name.partition("_")[0]) for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    assert numbers == list(range(1, len(migrations()) + 1))
 
 
 def test_a_migration_that_fails_leaves_the_old_version(tmp_path: Path) -> None:
