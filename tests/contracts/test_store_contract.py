@@ -610,6 +610,15 @@ async def test_lag_is_measured_at_first_sight_of_a_version(store: Store, clock: 
     assert (state.lag_p50, state.lag_p99, state.lag_p999) == (50, 99, 100)
 
 
+async def test_lag_that_was_told_before_follows_what_came_since(store: Store, clock: ManualClock) -> None:
+    lease = await lease_of(store)
+    await store.cover("model", Window(START - HOUR, START), lease)
+    await store.save("model", page(record("quick", clock.now - SECOND)), lease)
+    assert (await state_of(store)).lag_p99 == 1
+    await store.save("model", page(record("slow", clock.now - 90 * SECOND)), lease)
+    assert (await state_of(store)).lag_p99 == 90
+
+
 async def test_a_version_that_turns_up_in_time_already_read_counts_as_late(store: Store, clock: ManualClock) -> None:
     lease = await lease_of(store)
     clock.advance(hours=30)

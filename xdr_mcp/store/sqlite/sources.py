@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import apsw
 
 _health = msgspec.json.Decoder(Health).decode
+
+Percentiles: TypeAlias = tuple[float | None, float | None, float | None]
 
 
 def acquire(connection: apsw.Connection, name: str, holder: str, now: datetime, ttl: timedelta) -> Lease | None:
@@ -77,30 +79,47 @@ def uncover(connection: apsw.Connection, source: int, since: datetime) -> None:
     connection.execute("UPDATE coverage SET finish = ? WHERE source = ? AND finish > ?", (end, source, end))
 
 
-def states(connection: apsw.Connection, now: datetime) -> tuple[SourceState, ...]:
+class Lags:
+    """The percentiles of each source's lags, reckoned anew only when there are more: every answer tells of them."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[int, Percentiles]] = {}
+
+    def of(self, connection: apsw.Connection, source: int, samples: int) -> Percentiles:
+        """The 50th, 99th and 99.9th, in seconds, after so many samples."""
+        known = self._known.get(source)
+        if known is None or known[0] != samples:
+            known = self._known[source] = samples, _percentiles(connection, source)
+        return known[1]
+
+
+def _percentiles(connection: apsw.Connection, source: int) -> Percentiles:
+    ascending = [lag for (lag,) in connection.execute("SELECT lag FROM lags WHERE source = ? ORDER BY lag", (source,))]
+    return _percentile(ascending, 0.5), _percentile(ascending, 0.99), _percentile(ascending, 0.999)
+
+
+def states(connection: apsw.Connection, now: datetime, lags: Lags) -> tuple[SourceState, ...]:
     """What is known about every source ever seen, by name."""
     rows: list[tuple[Any, ...]] = connection.execute(
-        "SELECT s.id, s.name, s.health, s.alerts, s.quarantined, l.name, l.holder, l.token, l.expires, l.ttl"
+        "SELECT s.id, s.name, s.health, s.alerts, s.quarantined, s.samples, l.name, l.holder, l.token, l.expires, l.ttl"
         " FROM sources AS s LEFT JOIN leases AS l ON l.name = s.lease ORDER BY s.name"
     ).fetchall()
-    return tuple(_state(connection, now, row) for row in rows)
+    return tuple(_state(connection, now, lags, row) for row in rows)
 
 
-def _state(connection: apsw.Connection, now: datetime, row: tuple[Any, ...]) -> SourceState:
-    number, name, health, alerts, quarantined, *lease = row
+def _state(connection: apsw.Connection, now: datetime, lags: Lags, row: tuple[Any, ...]) -> SourceState:
+    number, name, health, alerts, quarantined, samples, *lease = row
     covered: list[tuple[Any, ...]] = connection.execute(
         "SELECT start, finish FROM coverage WHERE source = ? ORDER BY start", (number,)
     ).fetchall()
-    lags: list[tuple[Any, ...]] = connection.execute(
-        "SELECT lag FROM lags WHERE source = ? ORDER BY lag", (number,)
-    ).fetchall()
+    lag_p50, lag_p99, lag_p999 = lags.of(connection, number, samples)
     return SourceState(
         source=name,
         health=_health(health),
         coverage=tuple(Window(moment(start), moment(finish)) for start, finish in covered),
-        lag_p50=_percentile(lags, 0.5),
-        lag_p99=_percentile(lags, 0.99),
-        lag_p999=_percentile(lags, 0.999),
+        lag_p50=lag_p50,
+        lag_p99=lag_p99,
+        lag_p999=lag_p999,
         alerts=alerts,
         quarantined=quarantined,
         lease=_live_lease(now, *lease),
@@ -114,9 +133,9 @@ def _live_lease(now: datetime, name: str | None, *row: Any) -> Lease | None:
     return Lease(name, holder, token, moment(expires)) if 0 < expires - microseconds(now) <= ttl else None
 
 
-def _percentile(ascending: Sequence[tuple[int]], part: float) -> float | None:
+def _percentile(ascending: Sequence[int], part: float) -> float | None:
     """The nearest rank, in seconds."""
-    return ascending[ceil(part * len(ascending)) - 1][0] / 1e6 if ascending else None
+    return ascending[ceil(part * len(ascending)) - 1] / 1e6 if ascending else None
 
 
 def source_id(connection: apsw.Connection, source: str, lease: str | None) -> int:

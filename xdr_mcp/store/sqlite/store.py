@@ -58,6 +58,7 @@ class SqliteStore:
         self._path = path
         self._clock = clock
         self._dictionary = Dictionary()
+        self._lags = sources.Lags()
         self._lookout: apsw.Connection | None = None
         self._closed = False
         self._newest = 0
@@ -188,7 +189,7 @@ class SqliteStore:
 
     async def states(self) -> tuple[SourceState, ...]:
         """See ``Store.states``."""
-        return await self._database.read(lambda connection: sources.states(connection, self._clock()))
+        return await self._database.read(lambda connection: sources.states(connection, self._clock(), self._lags))
 
     # -- the followers' side
 
