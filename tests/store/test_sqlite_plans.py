@@ -109,7 +109,8 @@ def test_a_save_reads_in_batches_and_writes_three_rows_an_alert(connection: apsw
     read = [text for text in statements.texts if text.startswith("SELECT")]
     written = [text for text in statements.texts if not text.startswith(("SELECT", "INSERT INTO terms"))]
     assert len(read) <= 8
-    assert len(written) <= 3 * alerts + 3  # a change, a head and its postings each; the source's row and counters
+    # a change, a head and its postings each; the source's row and counters; a tally of each hour and day
+    assert len(written) <= 3 * alerts + 7
     statements.texts.clear()
     statements.watch(save)
     assert len(statements.texts) <= 4

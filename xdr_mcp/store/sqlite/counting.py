@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from heapq import nsmallest
 from itertools import starmap
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from xdr_mcp.interfaces import Group, Grouped
 from xdr_mcp.query import LEVELS, Facet, bucket, combinations, name_of
+from xdr_mcp.store.sqlite import tallies
 from xdr_mcp.store.sqlite.revisions import alert_of
+from xdr_mcp.store.sqlite.tallies import HOUR
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import apsw
 
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
     from xdr_mcp.store.sqlite.listing import Asked
 
 _Values: TypeAlias = tuple[str | None, ...]
-_HOUR = 3_600_000_000
-"""Microseconds."""
+_TALLIED = {name: name for name in tallies.LEVELS} | {"created": "start"}
+"""Columns that tallies have."""
 
 
 def grouped(connection: apsw.Connection, asked: Asked, by: Sequence[Facet], limit: int) -> Grouped:
@@ -79,22 +81,28 @@ def _by_bodies(connection: apsw.Connection, asked: Asked, tally: _Tally) -> None
 
 
 def _by_columns(connection: apsw.Connection, asked: Asked, tally: _Tally) -> None:
-    heads = asked.selection()
-    columns = ", ".join(map(_column, tally.by))
-    rows = connection.execute(
-        f"SELECT count(*), {columns} FROM {heads.tables} WHERE {heads.conditions}"  # noqa: S608 (our own words; values are bound)
-        f" GROUP BY {', '.join(str(number) for number in range(2, len(tally.by) + 2))}",
-        heads.parameters,
-    )
-    for count, *numbers in rows:
+    for count, *numbers in _summed(connection, asked, tally.by):
         tally.counts[tuple(starmap(_named, zip(tally.by, numbers, strict=True)))] += count
         tally.total += count
+
+
+def _summed(connection: apsw.Connection, asked: Asked, by: Sequence[Facet]) -> Iterator[tuple[Any, ...]]:
+    """How many have the same numbers in all columns, and the numbers."""
+    told = [_TALLIED.get(facet.field, "") for facet in by]
+    if all(told) and (tally := asked.tally):
+        return tally.sums(connection, told, by_hour=any(facet.unit == "hour" for facet in by))
+    heads = asked.selection()
+    return connection.execute(
+        f"SELECT count(*), {', '.join(map(_column, by))} FROM {heads.tables} WHERE {heads.conditions}"  # noqa: S608 (our own words; values are bound)
+        f" GROUP BY {', '.join(str(number) for number in range(2, len(by) + 2))}",
+        heads.parameters,
+    )
 
 
 def _column(facet: Facet) -> str:
     """What SQLite groups by: a level's number, or hours since 1970, rounded down before it, too."""
     column = f"a.{facet.field}"
-    return f"({column} - ({column} % {_HOUR} + {_HOUR}) % {_HOUR}) / {_HOUR}" if facet.unit else column
+    return f"({column} - ({column} % {HOUR} + {HOUR}) % {HOUR}) / {HOUR}" if facet.unit else column
 
 
 def _named(facet: Facet, number: int | None) -> str | None:

@@ -15,6 +15,7 @@ from xdr_mcp.query import Query, matches
 from xdr_mcp.store.sqlite.keys import LARGEST
 from xdr_mcp.store.sqlite.past import overtaken, seq_at
 from xdr_mcp.store.sqlite.revisions import alert_of, bounded
+from xdr_mcp.store.sqlite.tallies import Tallied, tallied
 from xdr_mcp.store.sqlite.terms import fitting
 from xdr_mcp.store.sqlite.where import Where, compile_where
 
@@ -37,6 +38,11 @@ class Asked(Struct, frozen=True):
     def everything(self) -> bool:
         """All alerts as they are."""
         return not (self.where.match or self.where.conditions) and self.seq is None
+
+    @property
+    def tally(self) -> Tallied | None:
+        """It as a question that tallies answer, if they do."""
+        return tallied(self.query.root) if self.seq is None else None
 
     def selection(self, largest: int = LARGEST, *, table: bool = True) -> Selection:
         """The heads it finds, up to a key. Without ``table``, ``alerts AS a`` is left out where it is not needed."""
@@ -95,6 +101,8 @@ def counted(connection: apsw.Connection, asked: Asked) -> int:
     if asked.everything:
         every: int = connection.execute("SELECT coalesce(sum(alerts), 0) FROM sources").get
         return every
+    if tally := asked.tally:
+        return sum(number for number, _ in tally.sums(connection, (), by_hour=False))
     heads = asked.selection(table=False)
     found: int = connection.execute(
         f"SELECT count(*) FROM {heads.tables} WHERE {heads.conditions}",  # noqa: S608 (our own words; values are bound)

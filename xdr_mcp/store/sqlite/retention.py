@@ -21,6 +21,7 @@ from xdr_mcp.query import terms_of
 from xdr_mcp.store.sqlite.keys import LARGEST, microseconds
 from xdr_mcp.store.sqlite.revisions import alert_of, newest_seq
 from xdr_mcp.store.sqlite.sources import fence
+from xdr_mcp.store.sqlite.tallies import Cell, adjust
 from xdr_mcp.store.sqlite.terms import prune
 from xdr_mcp.store.sqlite.where import presence, term_name
 
@@ -214,7 +215,10 @@ def _drop(connection: apsw.Connection, batch: Sequence[Candidate], lease: Lease)
         changes += len(versions)
     keys = [(candidate.key,) for candidate in dropped]
     connection.executemany("DELETE FROM postings WHERE rowid = ?", keys)
-    connection.executemany("DELETE FROM alerts WHERE key = ?", keys)
+    gone: list[tuple[Any, ...]] = connection.executemany(
+        "DELETE FROM alerts WHERE key = ? RETURNING created, severity, status, verdict", keys
+    ).fetchall()
+    adjust(connection, {cell: -number for cell, number in Counter(Cell.of(*row) for row in gone).items()})
     connection.executemany("DELETE FROM moves WHERE uid = ?", [(candidate.uid,) for candidate in dropped])
     prune(connection, names)
     for source, number in Counter(candidate.source for candidate in dropped).items():

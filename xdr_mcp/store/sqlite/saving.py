@@ -6,6 +6,7 @@ be read back, is set aside alone.
 
 from __future__ import annotations
 
+from collections import Counter
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from xdr_mcp.query import terms_of, texts_of
 from xdr_mcp.store.sqlite.keys import LARGEST, Slots, microseconds
 from xdr_mcp.store.sqlite.revisions import alert_of, body_of, newest_seq, uid_of
 from xdr_mcp.store.sqlite.sources import source_id
+from xdr_mcp.store.sqlite.tallies import Cell, adjust
 from xdr_mcp.store.sqlite.where import level_tokens, presence, term_name
 
 if TYPE_CHECKING:
@@ -99,6 +101,7 @@ class Journal:
         self._changes: list[tuple[object, ...]] = []
         self._latest: dict[bytes, Version] = {}
         self._moves: list[tuple[bytes, int, int]] = []
+        self._cells: dict[bytes, Cell] = {}
 
     def look_up(self, versions: Sequence[Version]) -> None:
         """Bring up what is stored of their alerts, and room for those that are new."""
@@ -111,11 +114,15 @@ class Journal:
         if not uids:
             return {}
         rows = self._connection.execute(
-            "SELECT a.uid, a.key, a.seq, a.first_seq, a.revision, a.status, a.created, a.updated, a.digest"
-            " FROM carray(?) AS wanted JOIN alerts AS a ON a.uid = wanted.value",
+            "SELECT a.uid, a.severity, a.verdict, a.key, a.seq, a.first_seq, a.revision, a.status, a.created, a.updated,"
+            " a.digest FROM carray(?) AS wanted JOIN alerts AS a ON a.uid = wanted.value",
             (apsw.carray(tuple(uids)),),
         )
-        return {uid: Head(*head) for uid, *head in rows}
+        heads: dict[bytes, Head] = {}
+        for uid, severity, verdict, *row in rows:
+            head = heads[uid] = Head(*row)
+            self._cells[uid] = Cell.of(head.created, severity, head.status, verdict)
+        return heads
 
     def was_told(self, version: Version, head: Head) -> bool:
         """Whether this version stands in the journal already."""
@@ -184,6 +191,9 @@ class Journal:
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [_alert_row(head, version) for head, version in latest],
         )
+        cells = Counter(_cell(version) for _, version in latest)
+        cells.subtract(self._cells[uid] for uid in self._latest if uid in self._cells)
+        adjust(self._connection, cells)
         self._connection.executemany(
             "INSERT OR REPLACE INTO postings (rowid, title, description, other, terms) VALUES (?, ?, ?, ?, ?)",
             [(key, *entry.texts, entry.tokens(numbers)) for key, entry in indexed],
@@ -338,6 +348,11 @@ def _alert_row(head: Head, version: Version) -> tuple[object, ...]:
         *(_moment_or_none(alert.first_seen), _moment_or_none(alert.last_seen)),
         *(alert.risk_score, alert.confidence, alert.count, version.digest),
     )
+
+
+def _cell(version: Version) -> Cell:
+    alert = version.record.alert
+    return Cell.of(version.created, alert.severity.rank, alert.status.ocsf_id, alert.verdict.ocsf_id)
 
 
 def _moment_or_none(value: datetime | None) -> int | None:

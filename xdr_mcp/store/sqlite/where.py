@@ -106,7 +106,7 @@ class _Compiler:
         indexed: list[Node] = []
         conditions: list[str] = []
         least, largest = 0, LARGEST
-        for node in _conjuncts(root):
+        for node in conjuncts(root):
             if self._expression(node) is not None:
                 indexed.append(node)
                 continue
@@ -176,7 +176,7 @@ class _Compiler:
             case Moment() if node.field in _TIMES:
                 return self._comparison(node.field, node.comparison, microseconds(node.value))
             case Level() if node.field in _NUMBERS:
-                return self._comparison(node.field, node.comparison, _bindable(node.value))
+                return self._comparison(node.field, node.comparison, bindable(node.value))
             case _:
                 raise QueryError("", 0, 0, f"There is no field for {node}")
 
@@ -197,13 +197,13 @@ class _Compiler:
         )
 
 
-def _conjuncts(root: Node | None) -> Iterable[Node]:
+def conjuncts(root: Node | None) -> Iterable[Node]:
     """What must all hold, as flat as it gets."""
     if root is None:
         return
     if isinstance(root, And):
         for node in root.nodes:
-            yield from _conjuncts(node)
+            yield from conjuncts(node)
     else:
         yield root
 
@@ -240,7 +240,7 @@ def _words(node: Words) -> str:
     return f'{_COLUMNS[node.column]} : "{phrase}"{" *" if node.prefix else ""}'
 
 
-def _bindable(value: int) -> float:
+def bindable(value: int) -> float:
     """An integer that SQLite can take; one beyond its range becomes the infinity on its side, which compares alike."""
     if abs(value) <= LARGEST:
         return value
