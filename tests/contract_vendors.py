@@ -67,6 +67,10 @@ class Vendor(ABC):
         """Create or replace an alert; returns the record's bytes as they will be sent."""
 
     @abstractmethod
+    def delete(self, vendor_id: str) -> None:
+        """Remove an alert, so that no list shows it any more."""
+
+    @abstractmethod
     def put_bytes(self, record: bytes, updated: datetime) -> None:
         """List these bytes as a record that was updated then."""
 
@@ -131,6 +135,9 @@ class GraphVendor(Vendor):
         self.graph.put(record)
         return json.dumps(record).encode()
 
+    def delete(self, vendor_id: str) -> None:
+        self.graph.delete(vendor_id)
+
     def put_bytes(self, record: bytes, updated: datetime) -> None:
         self.graph.put_raw(repr(record), record, _iso(updated))
 
@@ -169,6 +176,9 @@ class XdrVendor(Vendor):
         record = json.dumps({"id": vendor_id, "type": "alert", "attributes": attributes}).encode()
         self._alerts[vendor_id] = (updated, record)
         return record
+
+    def delete(self, vendor_id: str) -> None:
+        del self._alerts[vendor_id]
 
     def put_bytes(self, record: bytes, updated: datetime) -> None:
         self._alerts[repr(record)] = (updated, record)

@@ -58,6 +58,10 @@ class FakeGraph:
         updated = alert.get("lastUpdateDateTime") or alert.get("createdDateTime") or "2026-01-01T00:00:00Z"
         self.put_raw(str(alert.get("id")), json.dumps(alert).encode(), str(updated))
 
+    def delete(self, key: str) -> None:
+        """Remove an alert."""
+        del self._alerts[key]
+
     def put_raw(self, key: str, record: bytes, updated: str) -> None:
         """A record as these bytes, be they JSON or not, listed as updated then."""
         self._alerts[key] = (_ticks(updated), record)

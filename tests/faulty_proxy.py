@@ -36,6 +36,8 @@ class Fault(Struct, frozen=True, kw_only=True):
     slices: int | None = None
     """Bytes that pass at a time, ``pause`` apart."""
     pause: float = 0.0
+    instead: tuple[bytes, bytes] = (b"", b"")
+    """What is replaced in each piece that the server sends, and by what."""
     requests: int | None = None
     """Requests that reach the server; what follows is swallowed, as by a router that forgot the connection."""
 
@@ -125,6 +127,7 @@ async def _answer(
         if not data:
             return
         await asyncio.sleep(fault.pause if passed else fault.late)
+        data = data.replace(*fault.instead) if fault.instead[0] else data
         passed += data
         writer.write(data)
         await writer.drain()

@@ -149,6 +149,30 @@ async def test_an_alert_that_changes_while_its_window_is_read_hides_no_other(
     assert len(changed) == 3
 
 
+@pytest.mark.parametrize("live", [True, False])
+async def test_an_alert_that_is_deleted_while_its_window_is_read_hides_no_other(
+    vendor: Vendor,
+    source: Source,
+    live: bool,  # noqa: FBT001
+) -> None:
+    expected = put_many(vendor, 5 * vendor.page_size)
+    read: list[Page] = []
+    deleted: set[str] = set()
+
+    def delete_some_that_were_read() -> None:
+        for vendor_id in sorted(ids(read) - deleted)[:2] if len(deleted) < 6 else ():
+            vendor.delete(vendor_id)
+            deleted.add(vendor_id)
+
+    async with aclosing(source.pages(MAY, live=live)) as pages:
+        async for page in pages:
+            vendor.before_page = delete_some_that_were_read
+            read.append(page)
+
+    assert set(expected) <= ids(read)
+    assert len(deleted) == 6
+
+
 async def test_a_time_in_the_future_is_told_as_it_is(vendor: Vendor, source: Source) -> None:
     future = datetime(2099, 1, 1, tzinfo=UTC)
     vendor.put("from the future", future)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from email.utils import format_datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,12 @@ from faulty_proxy import End, Fault, FaultyProxy
 from flow import minutes_ago
 from program import environment, settings_for
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.responses import StreamingResponse
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from truth import every_change
 
-from xdr_mcp.interfaces import Store
+from xdr_mcp.errors import SourceError
+from xdr_mcp.interfaces import Store, utc_now
 from xdr_mcp.planning import Pace
 from xdr_mcp.poller import Poller
 from xdr_mcp.sources.xdr import XdrSource
@@ -37,6 +40,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_waiting_for_the_sto
 BOUND = 10.0
 TIMEOUT = 0.3
 """Seconds that the client waits for each read; a whole answer may take twice that."""
+LENGTH = b"content-length: "
 MEGABYTE = 1 << 20
 MOST_MEMORY = 200 * MEGABYTE
 
@@ -126,6 +130,8 @@ async def a_line(folder: Path, wrap: Callable[[ASGIApp], ASGIApp] = lambda app: 
         pytest.param([Fault(after=2_000, end=End.SILENCE)] * 3, id="a stall in the middle of a body"),
         pytest.param([Fault(after=0, end=End.SILENCE)] * 3, id="taken, and never answered"),
         pytest.param([Fault(requests=1)] * 3, id="half-open: requests after the first go nowhere"),
+        pytest.param([Fault(instead=(LENGTH, LENGTH + b"9"))] * 3, id="a Content-Length that is too large"),
+        pytest.param([Fault(instead=(LENGTH, LENGTH + b"40\r\nx-was: "))] * 5, id="a Content-Length that is too small"),
     ],
 )
 async def test_whatever_the_network_does_every_alert_arrives_once_and_polling_goes_on(
@@ -152,6 +158,79 @@ async def test_a_vendor_that_cannot_be_reached_is_found_again_when_it_can(tmp_pa
             await line.until_all_are_told()
             assert line.proxy.struck == 20
             tasks.cancel_scope.cancel()
+
+
+# ---------------------------------------------------------------- what a vendor answers
+
+
+def too_many_requests(**headers: str) -> Response:
+    return Response(status_code=429, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def a_date(seconds: float) -> str:
+    return format_datetime(utc_now() + timedelta(seconds=seconds), usegmt=True)
+
+
+def flapping() -> list[Response | None]:
+    return [each for status in (500, 502, 503, 504, 599) for each in (Response(status_code=status), None)] * 2
+
+
+def spoilt_json() -> list[Response | None]:
+    whole = json.dumps({"data": [alert(number) for number in range(30)]}).encode()
+    return [Response(whole[: len(whole) * part // 10], media_type="application/json") for part in range(10)]
+
+
+def spoilt_gzip() -> list[Response | None]:
+    whole = gzip.compress(json.dumps({"data": [alert(number) for number in range(30)]}).encode())
+    encoded = {"content-encoding": "gzip"}
+    return [Response(whole[: len(whole) * part // 10], headers=encoded) for part in range(1, 10)]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param(lambda: [too_many_requests()] * 9, id="429 that says nothing more"),
+        pytest.param(lambda: [too_many_requests(retry_after="0")] * 9, id="429 with seconds"),
+        pytest.param(lambda: [too_many_requests(retry_after=a_date(-9))] * 9, id="429 with a date that is past"),
+        pytest.param(lambda: [too_many_requests(retry_after=a_date(900))] * 3, id="429 with a date"),
+        pytest.param(lambda: [too_many_requests(retry_after="-120")] * 9, id="429 with negative seconds"),
+        pytest.param(lambda: [too_many_requests(retry_after="9" * 30)] * 3, id="429 with years"),
+        pytest.param(lambda: [too_many_requests(retry_after="4102444800")] * 3, id="429 with epoch seconds"),
+        pytest.param(lambda: [too_many_requests(retry_after="in a while")] * 9, id="429 with garbage"),
+        pytest.param(flapping, id="5xx, each followed by an answer"),
+        pytest.param(lambda: [Response(status_code=503)] * 30, id="a storm of 503"),
+        pytest.param(lambda: [HTMLResponse("<p>Sign in</p>")] * 9, id="HTML in place of JSON"),
+        pytest.param(spoilt_json, id="truncated JSON of every length"),
+        pytest.param(spoilt_gzip, id="truncated gzip of every length"),
+        pytest.param(lambda: [Response(b"[" * 100_000, media_type="application/json")] * 9, id="brackets without end"),
+    ],
+)
+async def test_whatever_the_vendor_answers_every_alert_arrives_once_and_nothing_counts_as_read_before(
+    answers: Callable[[], list[Response | None]], tmp_path: Path
+) -> None:
+    left = answers()
+
+    def instead(app: ASGIApp) -> ASGIApp:
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            answer = left.pop(0) if left else None
+            await (answer or app)(scope, receive, send)
+
+        return serve
+
+    async with a_line(tmp_path, instead) as line, line.poller() as poller:
+        line.put(30)
+        failures = 0
+        with anyio.fail_after(BOUND):
+            while left or await line.store.last_seq() == 0:
+                try:
+                    await poller.once()
+                except SourceError:
+                    failures += 1
+                if await line.store.last_seq() == 0:
+                    assert all(not state.coverage for state in await line.store.states())
+            await poller.once()
+        assert failures <= 30
+        await line.check_that_each_is_told_once()
 
 
 # ---------------------------------------------------------------- cut anywhere

@@ -7,18 +7,21 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import apsw
 import pytest
 import saving_process
+from truth import every_change
 
-from xdr_mcp.interfaces import utc_now
+from xdr_mcp.interfaces import Page, Record, utc_now
 from xdr_mcp.query import Query, Words
 from xdr_mcp.store import open_store
+from xdr_mcp.store.sqlite.file import open_reader
 
 pytestmark = pytest.mark.anyio
 
@@ -113,6 +116,63 @@ async def test_processes_that_start_at_once_share_a_new_file(tmp_path: Path) -> 
         seqs = [change.seq for change in await store.changes(0, 10_000)]
         assert seqs == list(range(1, 4 * 5 * SIZE + 1))
     assert integrity(path) == ["ok"]
+
+
+async def test_of_three_writers_at_once_each_saves_everything_though_one_is_killed(tmp_path: Path) -> None:
+    path, pages = tmp_path / "store.db", 25
+    with saver(path, "one") as one, saver(path, "other") as other, saver(path, "victim") as victim:
+        assert [each.answer() for each in (one, other, victim)] == ["ready"] * 3
+        victim.tell("run")
+        for number in range(pages):
+            one.tell(f"save {number}")
+            other.tell(f"save {number}")
+        told = [victim.answer() for _ in range(5)] + victim.kill()
+        for each in (one, other):
+            assert [each.answer() for _ in range(pages)] == [f"saved {number}" for number in range(pages)]
+    async with open_store(path) as store:
+        held = {state.source: state.alerts // SIZE for state in await store.states()}
+        assert (held["one"], held["other"]) == (pages, pages)
+        assert held["victim"] in {len(told), len(told) + 1}
+        seqs = [change.seq for change in await every_change(store)]
+        assert seqs == list(range(1, sum(held.values()) * SIZE + 1))
+        assert await store.count(EVERYTHING) == len(seqs)
+    assert integrity(path) == ["ok"]
+
+
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(0, id="for 60 MB"), pytest.param(20, id="for 20 seconds", marks=pytest.mark.slow)]
+)
+async def test_a_reader_that_holds_a_snapshot_sees_it_unchanged_holds_up_nobody_and_leaves_a_small_log(
+    seconds: float, tmp_path: Path
+) -> None:
+    path = tmp_path / "store.db"
+    log = path.with_name("store.db-wal")
+    async with open_store(path) as store:
+        lease = await store.acquire("poll:model", "me", timedelta(hours=1))
+        assert lease is not None
+        await store.save("model", large_page(0), lease)
+        with closing(open_reader(path)) as reader:
+            reader.execute("BEGIN")
+            seen = reader.execute("SELECT count(*), max(seq) FROM changes").get
+            until, saved = time.monotonic() + seconds, 1
+            while log.stat().st_size < 60_000_000 or time.monotonic() < until:
+                await store.save("model", large_page(saved), lease)
+                saved += 1
+            assert reader.execute("SELECT count(*), max(seq) FROM changes").get == seen
+            assert await store.count(EVERYTHING) == saved * SIZE
+            reader.execute("COMMIT")
+        for _ in range(3):
+            await store.save("model", large_page(saved), lease)
+            saved += 1
+        assert log.stat().st_size < 24_000_000
+        assert await store.count(EVERYTHING) == saved * SIZE
+    assert integrity(path) == ["ok"]
+
+
+def large_page(number: int) -> Page:
+    """Four megabytes of alerts."""
+    page = saving_process.page("model", number)
+    return Page(tuple(Record(each.alert, each.raw.ljust(100_000)) for each in page.records), page.fetched)
 
 
 async def test_a_poller_that_was_frozen_past_its_lease_writes_nothing_more(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 The surprising thing is the paging. Graph documents no ``$orderby`` here, only that the newest come first, and its next links
 carry ``$skiptoken`` or plain ``$skip``. A ``$skip`` counts rows, so it steps over one for every row that leaves the
-result while it is being read, and an alert leaves a closed interval of ``lastUpdateDateTime`` by being updated. Hence:
+result while it is being read. An alert leaves a closed interval of ``lastUpdateDateTime`` by being updated, and any by being
+deleted. Hence:
 
 * A live window has no upper bound. Updates then only move alerts within the result or into it, never out of it. In the
   default order (newest first, by creation or by update) what moves goes up, and rows below it repeat. Asking for ascending
   order by update time, as others do, would move them down past the reader: rows would be lost.
-* A closed window that Graph pages by ``$skip`` is read until two readings in a row saw the same versions. That proves it:
-  to step over a row, a reading must have lost one that it had read, which the next reading can then no longer see.
+* A window that Graph pages by ``$skip`` is read until a reading sees again all that the one before it saw: the same versions,
+  or in a live window the same alerts. That proves the one before: to step over a row it must have lost one that it had
+  read, which the next reading can then no longer see.
 
 Names of fields and evidence types: Microsoft's reference of ``microsoft.graph.security`` v1.0.
 """
@@ -35,7 +37,7 @@ NEXT_LINK = "@odata.nextLink"
 PERMISSION = "SecurityAlert.Read.All"
 
 MOST_READINGS = 6
-"""Readings of one closed window before its alerts are said to change too fast. Each is a few seconds long."""
+"""Readings of one window before its alerts are said to change too fast. Each is a few seconds long."""
 MOST_PAGES_IN_VAIN = 50
 """Pages in a row with nothing new on them after which the next links are taken to lead nowhere."""
 
@@ -109,14 +111,14 @@ class MicrosoftSource:
             counts_rows, in_vain = False, 0
             async for page, next_link in self._read(window, live=live):
                 known = len(seen)
-                seen.update((record.alert.vendor_id, record.alert.updated) for record in page.records)
+                seen.update((record.alert.vendor_id, live or record.alert.updated) for record in page.records)
                 seen.update(hash(quarantined.raw) for quarantined in page.quarantined)
                 counts_rows = counts_rows or "skip=" in next_link.lower()
                 in_vain = 0 if len(seen) > known else in_vain + 1
                 if in_vain > MOST_PAGES_IN_VAIN:
                     raise BadResponse(self._circles)
                 yield page
-            if live or not counts_rows or seen == before:
+            if not counts_rows or (before is not None and before <= seen):
                 return
             before = seen
         raise Unavailable(
