@@ -99,6 +99,15 @@ async def test_a_long_hole_is_read_in_pieces_that_touch_newest_first(tmp_path: P
         assert (await h.state()).coverage == (Window(START - 5 * HOUR, START),)
 
 
+async def test_polls_that_find_nothing_get_on_all_the_same(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        for _ in range(3):
+            h.clock.advance(minutes=10)
+            await h.poller.once()
+            assert (await h.state()).coverage[-1].end == h.clock.now
+        assert h.vendor.windows[-1] == Window(h.clock.now - 15 * MINUTE, h.clock.now)
+
+
 async def test_a_burst_larger_than_a_page_is_read_whole(tmp_path: Path) -> None:
     async with house(tmp_path) as h:
         for number in range(95):
@@ -495,6 +504,31 @@ async def test_coverage_that_a_wrong_clock_put_into_the_future_is_forgotten_and_
         await h.new_poller().once()
         assert await h.ids() == {"while nobody looked"}
         assert (await h.state()).coverage[-1].end == START + 90 * MINUTE
+
+
+@pytest.mark.parametrize("wrong", [-2 * HOUR, timedelta(days=30)], ids=["two hours behind", "thirty days ahead"])
+async def test_while_our_clock_is_wrong_and_after_nothing_is_lost_told_twice_or_called_covered_too_soon(
+    wrong: timedelta, tmp_path: Path
+) -> None:
+    async with house(tmp_path) as h:
+        true, put = START, 0
+
+        async def an_hour(error: timedelta) -> None:
+            nonlocal true, put
+            for _ in range(6):
+                true += 10 * MINUTE
+                h.clock.now = true + error
+                h.vendor.ahead = -error
+                for late in (0, 4):
+                    h.vendor.put(str(put), true - late * MINUTE)
+                    put += 1
+                await h.poller.once()
+                assert (await h.state()).coverage[-1].end <= true
+
+        for error in (timedelta(0), wrong, timedelta(0)):
+            await an_hour(error)
+        told = [change.alert.vendor_id for change in await h.store.changes(0, 1_000)]
+        assert sorted(told, key=int) == [str(number) for number in range(put)]
 
 
 async def test_one_wrong_date_of_the_vendor_costs_no_coverage(tmp_path: Path) -> None:

@@ -181,6 +181,7 @@ async def test_a_power_loss_after_a_kill_and_another_start_takes_nothing_either(
         pytest.param(errno.ENOSPC, 4, id="ENOSPC for a while"),
         pytest.param(errno.ENOSPC, 1, id="ENOSPC once", marks=pytest.mark.slow),
         pytest.param(errno.EIO, 4, id="EIO for a while", marks=pytest.mark.slow),
+        pytest.param(errno.EROFS, 4, id="read-only for a while", marks=pytest.mark.slow),
     ],
 )
 async def test_a_disk_that_fails_at_any_call_delays_delivery_and_spoils_nothing(

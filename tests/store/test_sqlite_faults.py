@@ -102,17 +102,27 @@ async def test_a_checkpoint_that_fails_costs_nothing_that_was_saved(
     await sound(store, tmp_path / "store.db", number)
 
 
-async def test_a_full_disk_is_told_as_such_and_reading_goes_on(store: Store, disk: FaultyDisk) -> None:
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        pytest.param(apsw.FullError, "disk is full", id="full"),
+        pytest.param(apsw.ReadOnlyError, "cannot be written", id="read-only"),
+        pytest.param(apsw.IOError, "disk reports an error", id="made read-only by the system"),
+    ],
+)
+async def test_a_disk_that_takes_no_more_is_told_as_such_and_reading_goes_on(
+    store: Store, disk: FaultyDisk, failure: type[apsw.Error], told: str
+) -> None:
     lease = await lease_of(store)
     await store.save("model", page(0), lease)
 
-    def full(kind: str) -> None:
+    def refuse(kind: str) -> None:
         if kind == "write":
-            raise apsw.FullError
+            raise failure
 
-    disk.before = full
+    disk.before = refuse
     for _ in range(3):
-        with pytest.raises(StoreUnusable, match="disk is full"):
+        with pytest.raises(StoreUnusable, match=told):
             await store.save("model", page(1), lease)
         assert await store.count(EVERYTHING) == SIZE
     disk.before = lambda _: None
