@@ -80,14 +80,14 @@ async def wait_for_alerts(
     reach = await desk.reach(parse(text, now=desk.clock()))
     after = reach.seq if since is None else since
     _check(after, reach)
-    read = _Read([], after, more=False)
-    with anyio.move_on_after(seconds):
-        while not read.changes:
-            query = parse(text, now=desk.clock())  # what is since:-1h moves on
-            read = await _read(desk, query, read.seq, CHANGES, first=True)
-            if not (read.changes or read.more):
-                await desk.store.wait(read.seq, seconds)
-    return _told_changes(read, await desk.reach(query), budget or BUDGET)
+    deadline = anyio.current_time() + seconds
+    while True:
+        query = parse(text, now=desk.clock())  # what is since:-1h moves on
+        read = await _read(desk, query, after, CHANGES, first=True)
+        left = deadline - anyio.current_time()
+        if read.changes or (left <= 0 and read.more) or not (read.more or await desk.store.wait(read.seq, left)):
+            return _told_changes(read, await desk.reach(query), budget or BUDGET)
+        after = read.seq
 
 
 def _check(since: int, reach: Reach) -> None:
