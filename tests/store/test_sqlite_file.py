@@ -16,11 +16,14 @@ import apsw
 import pytest
 from model_vendor import START, record
 
+from xdr_mcp.alert import Entity, EntityKind
 from xdr_mcp.errors import SettingsError, StoreUnusable
 from xdr_mcp.interfaces import Page, Store
-from xdr_mcp.query import Query
+from xdr_mcp.query import Query, parse
 from xdr_mcp.store import open_store
 from xdr_mcp.store.sqlite.file import migrations, open_writer, refuse_sqlite
+from xdr_mcp.store.sqlite.saving import save_page
+from xdr_mcp.store.sqlite.versions import prepare
 
 pytestmark = pytest.mark.anyio
 
@@ -112,6 +115,22 @@ def test_migrations_are_numbered_one_after_the_other() -> None:
     folder = files("xdr_mcp.store.sqlite") / "migrations"
     numbers = sorted(int(entry.name.partition("_")[0]) for entry in folder.iterdir() if entry.name.endswith(".sql"))
     assert numbers == list(range(1, len(migrations()) + 1))
+
+
+async def test_a_store_whose_values_had_numbers_finds_its_alerts_by_their_values(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    host = Entity(EntityKind.HOST, 'Web 01\'s "copy".example.com')
+    old = open_writer(path, migrations()[:3])
+    made = Page((record("4711", START, title="Ransom note", entities=(host,)), record("2", START)), START)
+    save_page(old, prepare(made), source="model", lease="", now=START)
+    old.close()
+    async with open_store(path) as store:
+        quoted = host.value.replace('"', r"\"")
+        for text in ("id:4711", "host:web*", "entity:*copy*", f'host:"{quoted}"', "ransom", "host:*", "4711"):
+            (found,) = (await store.find(parse(text, now=START), 9)).alerts
+            assert found.vendor_id == "4711", text
+        assert await store.count(parse("status:new or status:unknown", now=START)) == 2
+        assert await store.values("host", "web", 9) == ('Web 01\'s "copy"', host.value)
 
 
 def test_a_migration_that_fails_leaves_the_old_version(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from xdr_mcp.store.sqlite import past
 from xdr_mcp.store.sqlite.file import migrations, open_writer
 from xdr_mcp.store.sqlite.past import overtaken, seq_at
 from xdr_mcp.store.sqlite.saving import save_page
-from xdr_mcp.store.sqlite.terms import Dictionary
+from xdr_mcp.store.sqlite.versions import prepare
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +34,7 @@ def connection(tmp_path: Path) -> Generator[apsw.Connection, None, None]:
 def test_the_seq_of_a_moment_is_found_whatever_was_forgotten_between(connection: apsw.Connection) -> None:
     for number in range(20):
         page = Page((record(str(number), START),), START)
-        save_page(connection, Dictionary(), page, source="x", lease="", now=START + number * SECOND)
+        save_page(connection, prepare(page), source="x", lease="", now=START + number * SECOND)
     for forgotten in ((), (1, 2, 3), (9, 10, 11, 12), (20,)):
         connection.executemany("DELETE FROM changes WHERE seq = ?", [(seq,) for seq in forgotten])
         left = [seq for (seq,) in connection.execute("SELECT seq FROM changes")]
@@ -65,7 +65,7 @@ async def test_what_is_kept_of_the_past_of_an_alert_goes_with_it(tmp_path: Path)
 def test_a_store_of_before_it_knew_the_past_answers_for_it(connection: apsw.Connection) -> None:
     for number in range(2):
         page = Page((record("1", START + number * SECOND, created=START, title=f"title {number}"),), START)
-        save_page(connection, Dictionary(), page, source="x", lease="", now=START + number * SECOND)
+        save_page(connection, prepare(page), source="x", lease="", now=START + number * SECOND)
     connection.execute("DROP TABLE moves; DROP INDEX overtaken")
     connection.execute(migrations()[1])
     ((_, seq, alert),) = overtaken(connection, 1, 0, 2**62)

@@ -18,7 +18,7 @@ from xdr_mcp.store import open_store
 from xdr_mcp.store.sqlite.file import migrations, open_writer
 from xdr_mcp.store.sqlite.saving import save_page
 from xdr_mcp.store.sqlite.tallies import HOUR
-from xdr_mcp.store.sqlite.terms import Dictionary
+from xdr_mcp.store.sqlite.versions import prepare
 
 pytestmark = pytest.mark.anyio
 
@@ -75,7 +75,7 @@ def test_a_store_of_before_tallies_has_them_counted_when_it_is_opened(tmp_path: 
     connection = open_writer(tmp_path / "store.db", migrations())
     times = [START, START + SECOND, START - timedelta(days=40_000), START + timedelta(hours=13)]
     page = Page(tuple(record(str(number), START, created=time) for number, time in enumerate(times)), START)
-    save_page(connection, Dictionary(), page, source="x", lease="", now=START)
+    save_page(connection, prepare(page), source="x", lease="", now=START)
     connection.execute("DROP TABLE tallies")
     connection.execute(migrations()[2])
     kept, counted = kept_and_counted(connection)

@@ -5,7 +5,7 @@ and ``_``. A store keeps folded values and folded words, so both ways of evaluat
 """
 
 from xdr_mcp.query.evaluate import LEVELS, matcher, matches
-from xdr_mcp.query.fields import FIELDS, Field, FieldKind, field_named, guide
+from xdr_mcp.query.fields import ENTITY_FIELDS, FIELDS, Field, FieldKind, field_named, guide
 from xdr_mcp.query.grouping import MOST_COMBINATIONS, Facet, bucket, combinations, facets, keyword
 from xdr_mcp.query.nodes import And, Comparison, Level, Moment, Node, Not, Or, Pattern, Query, Term, Words
 from xdr_mcp.query.parser import instant, parse
@@ -25,6 +25,7 @@ from xdr_mcp.query.text import (
 from xdr_mcp.query.values import name_of
 
 __all__ = [
+    "ENTITY_FIELDS",
     "FIELDS",
     "LEVELS",
     "MOST_COMBINATIONS",

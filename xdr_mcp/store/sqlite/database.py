@@ -52,6 +52,10 @@ class Database:
         """What ``work`` returns; all its statements see the same moment."""
         return await to_thread.run_sync(self._read, work, limiter=self._few_readers)
 
+    async def compute(self, work: Callable[[], _T]) -> _T:
+        """What ``work``, which needs no connection, returns: done in a thread, too."""
+        return await to_thread.run_sync(work, limiter=self._few_readers)
+
     async def close(self) -> None:
         """Close every connection, after the calls that are under way."""
         with CancelScope(shield=True):

@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import apsw
 
 from xdr_mcp.errors import StoreUnusable
+from xdr_mcp.store.sqlite.postings import posted
+from xdr_mcp.store.sqlite.revisions import alert_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -170,6 +173,7 @@ def _migrate(connection: apsw.Connection, path: Path, scripts: Sequence[str]) ->
             f"The store {path} was written by a newer xdr-mcp (its format is {version}, this program knows "
             f"{len(scripts)}). Upgrade xdr-mcp, or name another file"
         )
+    connection.create_scalar_function("posted", _posted_column, 2, deterministic=True)
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = connection.pragma("user_version")  # another process may have been faster
@@ -181,3 +185,15 @@ def _migrate(connection: apsw.Connection, path: Path, scripts: Sequence[str]) ->
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _posted_column(*arguments: Any) -> str:
+    """What migrations know as ``posted(body, number)``: a column of the full-text index, as it is of an alert's JSON."""
+    body, number = arguments
+    column: str = _posted_again(body)[number]
+    return column
+
+
+@lru_cache(1)  # one alert's columns are asked for one after the other
+def _posted_again(body: bytes) -> tuple[str, ...]:
+    return posted(alert_of(body))

@@ -64,12 +64,13 @@ class Slots:
         self._connection = connection
         self._free: dict[int, int] = {}
         if units := {first_key(moment) for moment in created}:
-            rows = connection.execute(
-                "SELECT unit.value, (SELECT max(key) FROM alerts WHERE key >= unit.value AND key < unit.value + ?)"
-                " FROM carray(?) AS unit",
+            taken = connection.execute(
+                "SELECT value, last FROM (SELECT value,"
+                " (SELECT max(key) FROM alerts WHERE key >= unit.value AND key < unit.value + ?) AS last"
+                " FROM carray(?) AS unit) WHERE last IS NOT NULL",
                 (SLOTS, apsw.carray(array("q", units))),
             )
-            self._free = {unit: unit if last is None else last + 1 for unit, last in rows}
+            self._free = {unit: unit for unit in units} | {unit: last + 1 for unit, last in taken}
 
     def take(self, created: int) -> int:
         """A key that nobody has."""

@@ -16,7 +16,7 @@ from xdr_mcp.store.sqlite.keys import LARGEST
 from xdr_mcp.store.sqlite.past import overtaken, seq_at
 from xdr_mcp.store.sqlite.revisions import alert_of, bounded
 from xdr_mcp.store.sqlite.tallies import Tallied, tallied
-from xdr_mcp.store.sqlite.terms import fitting
+from xdr_mcp.store.sqlite.vocabulary import fitting
 from xdr_mcp.store.sqlite.where import Where, compile_where
 
 if TYPE_CHECKING:

@@ -11,32 +11,30 @@ from typing import TYPE_CHECKING
 from xdr_mcp.errors import StoreError
 from xdr_mcp.interfaces import Record
 from xdr_mcp.store.sqlite.keys import LARGEST, microseconds
-from xdr_mcp.store.sqlite.saving import UNKEEPABLE, Entry, Journal, Version, readable
+from xdr_mcp.store.sqlite.saving import Entry, Journal
 from xdr_mcp.store.sqlite.sources import source_id
+from xdr_mcp.store.sqlite.versions import UNKEEPABLE, Version
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import apsw
 
     from xdr_mcp.alert import Change
-    from xdr_mcp.store.sqlite.terms import Dictionary
 
 
-def restore_changes(
-    connection: apsw.Connection, dictionary: Dictionary, changes: Sequence[Change]
-) -> tuple[int, Mapping[str, int]]:
-    """Restore them; how many were not held, and the numbers of terms that may be remembered once this is committed.
+def restore_changes(connection: apsw.Connection, changes: Sequence[Change]) -> int:
+    """Restore them; how many were not held.
 
     Raises:
         StoreError: one of them cannot be restored.
     """
-    journal = Journal(connection, dictionary)
+    journal = Journal(connection)
     kept = [_kept(change) for change in changes]
-    journal.look_up([version for version, _ in kept])
+    journal.look_up(kept)
     created: Counter[str] = Counter()
     restored = 0
-    for change, (version, body) in zip(changes, kept, strict=True):
+    for change, version in zip(changes, kept, strict=True):
         head = journal.heads.get(version.uid)
         if head is not None and journal.was_told(version, head):
             continue
@@ -47,19 +45,21 @@ def restore_changes(
             )
         revision = change.revision if head is None else max(change.revision, head.revision + 1)
         times = microseconds(change.fetched), microseconds(change.saved)
-        journal.enter(version, head, Entry(change.seq, change.kind, revision, *times), body)
+        journal.enter(version, head, Entry(change.seq, change.kind, revision, *times))
         created[change.alert.source] += head is None
         restored += 1
-    numbers = journal.write()
+    journal.write()
     for source, alerts in created.items():
         number = source_id(connection, source, None)
         connection.execute("UPDATE sources SET alerts = alerts + ? WHERE id = ?", (alerts, number))
-    return restored, numbers
+    return restored
 
 
-def _kept(change: Change) -> tuple[Version, bytes]:
-    """The change as a version, and the body it is kept as. Raises StoreError."""
+def _kept(change: Change) -> Version:
+    """The change as a version that can be kept. Raises StoreError."""
     try:
-        return Version.of(Record(change.alert, change.raw)), readable(change.alert)
+        version = Version.of(Record(change.alert, change.raw))
+        version.form  # noqa: B018 (made when it is first asked for)
     except UNKEEPABLE as error:
         raise StoreError(f"change {change.seq} cannot be kept: {error}") from error
+    return version

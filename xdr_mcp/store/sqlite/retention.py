@@ -17,13 +17,10 @@ from msgspec import Struct
 
 from xdr_mcp.alert import Status
 from xdr_mcp.interfaces import Forgotten
-from xdr_mcp.query import terms_of
 from xdr_mcp.store.sqlite.keys import LARGEST, microseconds
-from xdr_mcp.store.sqlite.revisions import alert_of, newest_seq
+from xdr_mcp.store.sqlite.revisions import newest_seq
 from xdr_mcp.store.sqlite.sources import fence
 from xdr_mcp.store.sqlite.tallies import Cell, adjust
-from xdr_mcp.store.sqlite.terms import prune
-from xdr_mcp.store.sqlite.where import presence, term_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -204,15 +201,11 @@ def _drop(connection: apsw.Connection, batch: Sequence[Candidate], lease: Lease)
     )
     unchanged = set(heads)
     dropped = [candidate for candidate in batch if (candidate.key, candidate.seq) in unchanged]
-    names: set[str] = set()
-    changes = 0
+    before = connection.total_changes()
     for candidate in dropped:
-        versions: list[tuple[Any, ...]] = connection.execute(
-            "DELETE FROM changes WHERE uid = ?1 AND revision > 1 RETURNING body", (candidate.uid,)
-        ).fetchall()
-        versions += connection.execute("DELETE FROM changes WHERE seq = ? RETURNING body", (candidate.first_seq,))
-        names.update(name for (body,) in versions for name in _names(body))
-        changes += len(versions)
+        connection.execute("DELETE FROM changes WHERE uid = ? AND revision > 1", (candidate.uid,))
+        connection.execute("DELETE FROM changes WHERE seq = ?", (candidate.first_seq,))
+    changes = connection.total_changes() - before
     keys = [(candidate.key,) for candidate in dropped]
     connection.executemany("DELETE FROM postings WHERE rowid = ?", keys)
     gone: list[tuple[Any, ...]] = connection.executemany(
@@ -220,16 +213,9 @@ def _drop(connection: apsw.Connection, batch: Sequence[Candidate], lease: Lease)
     ).fetchall()
     adjust(connection, {cell: -number for cell, number in Counter(Cell.of(*row) for row in gone).items()})
     connection.executemany("DELETE FROM moves WHERE uid = ?", [(candidate.uid,) for candidate in dropped])
-    prune(connection, names)
     for source, number in Counter(candidate.source for candidate in dropped).items():
         connection.execute("UPDATE sources SET alerts = alerts - ? WHERE name = ?", (number, source))
     return len(dropped), changes
-
-
-def _names(body: bytes) -> Iterator[str]:
-    for field, value in terms_of(alert_of(body)):
-        yield presence(field)
-        yield term_name(field, value)
 
 
 def _drop_quarantined(connection: apsw.Connection, chosen: Sequence[tuple[int, int]], lease: Lease) -> int:

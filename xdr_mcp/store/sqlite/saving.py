@@ -1,12 +1,13 @@
 """A page on its way into the tables, within one transaction of the caller.
 
-Records are taken in order, for the same alert may come twice in a page. A record that cannot be kept, because it would not
-be read back, is set aside alone.
+Versions are taken in order, for the same alert may come twice in a page. One that cannot be kept, because it would not
+be read back, is set aside alone. Heads are looked up and rows written many a statement (rows.py).
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -14,20 +15,20 @@ import apsw
 import msgspec
 from msgspec import Struct, structs
 
-from xdr_mcp.alert import Alert, ChangeKind, Status, change_kind
-from xdr_mcp.interfaces import Page, Quarantined, Record, Saved
-from xdr_mcp.query import terms_of, texts_of
-from xdr_mcp.store.sqlite.keys import LARGEST, Slots, microseconds
-from xdr_mcp.store.sqlite.revisions import alert_of, body_of, newest_seq, uid_of
+from xdr_mcp.alert import ChangeKind, Status, change_kind
+from xdr_mcp.interfaces import Saved
+from xdr_mcp.store.sqlite.keys import Slots, microseconds
+from xdr_mcp.store.sqlite.revisions import newest_seq
+from xdr_mcp.store.sqlite.rows import insert
 from xdr_mcp.store.sqlite.sources import source_id
 from xdr_mcp.store.sqlite.tallies import Cell, adjust
-from xdr_mcp.store.sqlite.where import level_tokens, presence, term_name
+from xdr_mcp.store.sqlite.versions import UNKEEPABLE, Version, unkeepable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from xdr_mcp.store.sqlite.terms import Dictionary
+    from xdr_mcp.store.sqlite.versions import Prepared
 
 SAMPLES = 10_000
 """Lags that are kept of a source: the newest."""
@@ -37,8 +38,6 @@ CATCHING_UP = 7_200_000_000
 IMPLAUSIBLE = 86_400_000_000
 """Microseconds. A version from further in the future is not believed to be the newest: what comes after it replaces it."""
 
-UNKEEPABLE = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
-"""A lone surrogate, an integer out of range, a value of another type than the model says."""
 _STATUSES = {status.ocsf_id: status for status in Status}
 
 
@@ -53,22 +52,8 @@ class Head(Struct):
     created: int
     updated: int
     digest: bytes
-
-
-class Version(Struct):
-    """A record that is ready to be kept or recognised."""
-
-    record: Record
-    uid: bytes
-    created: int
-    updated: int
-    digest: bytes
-
-    @classmethod
-    def of(cls, record: Record) -> Version:
-        """Raises one of ``UNKEEPABLE`` for what cannot be kept."""
-        alert = record.alert
-        return cls(record, uid_of(alert.id), microseconds(alert.created), microseconds(alert.updated), record.digest())
+    cell: Cell | None = None
+    """Where the alert counts in the tallies that are stored; None when it is new."""
 
 
 class Entry(Struct):
@@ -81,63 +66,70 @@ class Entry(Struct):
     saved: int
 
 
-def save_page(
-    connection: apsw.Connection, dictionary: Dictionary, page: Page, *, source: str, lease: str, now: datetime
-) -> tuple[Saved, Mapping[str, int]]:
-    """Store the page; what was done, and the numbers of terms that may be remembered once this is committed."""
-    return _PageSave(connection, dictionary, page, source_id(connection, source, lease), now).run()
+def save_page(connection: apsw.Connection, prepared: Prepared, *, source: str, lease: str, now: datetime) -> Saved:
+    """Store the page; what was done."""
+    return _PageSave(connection, prepared, source_id(connection, source, lease), now).run()
+
+
+def heads_of(connection: apsw.Connection, uids: Iterable[bytes]) -> dict[bytes, Head]:
+    """The heads that are stored of these alerts."""
+    wanted = tuple(uids)
+    if not wanted:
+        return {}
+    rows = connection.execute(
+        "SELECT json_group_array(json_array(hex(a.uid), a.key, a.seq, a.first_seq, a.revision, a.status, a.created,"
+        " a.updated, hex(a.digest), a.severity, a.verdict)) FROM carray(?) AS wanted JOIN alerts AS a ON a.uid = wanted.value",
+        (apsw.carray(wanted),),
+    ).get
+    heads: dict[bytes, Head] = {}
+    for uid, key, seq, first_seq, revision, status, created, updated, digest, severity, verdict in _decode(rows):
+        cell = Cell.of(created, severity, status, verdict)
+        heads[bytes.fromhex(uid)] = Head(
+            key, seq, first_seq, revision, status, created, updated, bytes.fromhex(digest), cell
+        )
+    return heads
+
+
+_decode = msgspec.json.Decoder(list[tuple[str, int, int, int, int, int, int, int, str, int, int]]).decode
 
 
 class Journal:
     """Versions that are entered, in order, and then written: the journal, the heads of their alerts, what these are found by."""
 
-    def __init__(self, connection: apsw.Connection, dictionary: Dictionary) -> None:
+    def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
-        self._dictionary = dictionary
         self.seq: int = newest_seq(connection)
         self.heads: dict[bytes, Head] = {}
         self._keys: dict[bytes, int] = {}
-        self._told: set[tuple[bytes, int, bytes]] = set()
+        self._told: dict[tuple[bytes, int], list[Version]] = {}
         self._changes: list[tuple[object, ...]] = []
         self._latest: dict[bytes, Version] = {}
         self._moves: list[tuple[bytes, int, int]] = []
-        self._cells: dict[bytes, Cell] = {}
 
     def look_up(self, versions: Sequence[Version]) -> None:
         """Bring up what is stored of their alerts, and room for those that are new."""
-        self.heads = self._known_heads({version.uid for version in versions})
+        self.heads = heads_of(self._connection, {version.uid for version in versions})
         self._keys = {uid: head.key for uid, head in self.heads.items()}
         new = [version.created for version in versions if version.uid not in self.heads]
         self._slots = Slots(self._connection, new)
 
-    def _known_heads(self, uids: set[bytes]) -> dict[bytes, Head]:
-        if not uids:
-            return {}
-        rows = self._connection.execute(
-            "SELECT a.uid, a.severity, a.verdict, a.key, a.seq, a.first_seq, a.revision, a.status, a.created, a.updated,"
-            " a.digest FROM carray(?) AS wanted JOIN alerts AS a ON a.uid = wanted.value",
-            (apsw.carray(tuple(uids)),),
-        )
-        heads: dict[bytes, Head] = {}
-        for uid, severity, verdict, *row in rows:
-            head = heads[uid] = Head(*row)
-            self._cells[uid] = Cell.of(head.created, severity, head.status, verdict)
-        return heads
-
     def was_told(self, version: Version, head: Head) -> bool:
         """Whether this version stands in the journal already."""
-        key = (version.uid, version.updated, version.digest)
-        if (version.updated, version.digest) == (head.updated, head.digest) or key in self._told:
+        if (version.updated, version.digest) == (head.updated, head.digest):
             return True
-        found = self._connection.execute(
-            "SELECT 1 FROM changes WHERE uid = ?1 AND updated = ?2 AND digest = ?3 AND revision > 1"
-            " UNION ALL SELECT 1 FROM changes WHERE seq = ?4 AND updated = ?2 AND digest = ?3",
-            (*key, head.first_seq),
-        ).fetchone()
-        return found is not None
+        entered = self._told.get((version.uid, version.updated), ())
+        if any(version.same_content(other.record.raw) for other in entered):
+            return True
+        stored = self._connection.execute(
+            "SELECT raw FROM changes WHERE uid = ?1 AND updated = ?2 AND revision > 1"
+            " UNION ALL SELECT raw FROM changes WHERE seq = ?3 AND updated = ?2",
+            (version.uid, version.updated, head.first_seq),
+        )
+        return any(version.same_content(raw) for (raw,) in stored)
 
-    def enter(self, version: Version, head: Head | None, entry: Entry, body: bytes) -> None:
-        """Put a version into the journal and at the head of its alert."""
+    def enter(self, version: Version, head: Head | None, entry: Entry) -> None:
+        """Put a version into the journal and at the head of its alert. Raises one of ``UNKEEPABLE``, having done nothing."""
+        body = version.form.body
         self.seq = entry.seq
         self._changes.append(
             (
@@ -158,7 +150,7 @@ class Journal:
             )
         else:
             self._move(version, head, entry)
-        self._told.add((version.uid, version.updated, version.digest))
+        self._told.setdefault((version.uid, version.updated), []).append(version)
         self._latest[version.uid] = version
 
     def _move(self, version: Version, head: Head, entry: Entry) -> None:
@@ -170,70 +162,58 @@ class Journal:
         head.status = version.record.alert.status.ocsf_id
         head.created, head.updated, head.digest = version.created, version.updated, version.digest
 
-    def write(self) -> Mapping[str, int]:
-        """Write what was entered; the numbers of terms, to be remembered once this is committed."""
-        if not self._changes:
-            return {}
+    def write(self) -> None:
+        """Write what was entered."""
         latest = [(self.heads[uid], version) for uid, version in self._latest.items()]
         left = [(key,) for uid, key in self._keys.items() if self.heads[uid].key != key]
-        indexed = [(head.key, _Indexed.of(version.record.alert)) for head, version in latest]
-        numbers = self._dictionary.number(self._connection, {name for _, entry in indexed for name in entry.names})
-        self._connection.executemany(
-            "INSERT INTO changes (seq, uid, revision, before_seq, kind, updated, fetched, saved, digest, body, raw)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        write = partial(insert, self._connection)
+        write(
+            "INSERT INTO changes (seq, uid, revision, before_seq, kind, updated, fetched, saved, digest, body, raw)",
             self._changes,
         )
         self._connection.executemany("DELETE FROM postings WHERE rowid = ?", left)
-        self._connection.executemany("INSERT INTO moves (uid, seq, key) VALUES (?, ?, ?)", self._moves)
-        self._connection.executemany(
-            "INSERT OR REPLACE INTO alerts (key, uid, seq, first_seq, revision, severity, status, verdict, created,"
-            " updated, first_seen, last_seen, risk_score, confidence, count, digest)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        write("INSERT INTO moves (uid, seq, key)", self._moves)
+        write(
+            "INSERT OR REPLACE INTO alerts (key, uid, seq, first_seq, revision, severity, status, verdict, created, updated,"
+            " first_seen, last_seen, risk_score, confidence, count, digest)",
             [_alert_row(head, version) for head, version in latest],
         )
-        cells = Counter(_cell(version) for _, version in latest)
-        cells.subtract(self._cells[uid] for uid in self._latest if uid in self._cells)
-        adjust(self._connection, cells)
-        self._connection.executemany(
-            "INSERT OR REPLACE INTO postings (rowid, title, description, other, terms) VALUES (?, ?, ?, ?, ?)",
-            [(key, *entry.texts, entry.tokens(numbers)) for key, entry in indexed],
+        adjust(self._connection, self._shifts())
+        write(
+            "INSERT OR REPLACE INTO postings (rowid, title, description, other, terms)",
+            [(head.key, *version.form.posting) for head, version in latest],
         )
-        return numbers
+
+    def _shifts(self) -> Counter[Cell]:
+        """How many alerts more, or less, each cell of the tallies has."""
+        shifts = Counter(_cell(version) for version in self._latest.values())
+        shifts.subtract(cell for uid in self._latest if uid in self.heads and (cell := self.heads[uid].cell))
+        return shifts
 
 
 class _PageSave:
-    def __init__(
-        self, connection: apsw.Connection, dictionary: Dictionary, page: Page, source: int, now: datetime
-    ) -> None:
+    def __init__(self, connection: apsw.Connection, prepared: Prepared, source: int, now: datetime) -> None:
         self._connection = connection
-        self._journal = Journal(connection, dictionary)
-        self._page = page
+        self._journal = Journal(connection)
+        self._versions = prepared.versions
         self._now = microseconds(now)
-        self._fetched = microseconds(page.fetched)
+        self._fetched = microseconds(prepared.page.fetched)
         self._source = source
-        self._set_aside = list(page.quarantined)
+        self._set_aside = list(prepared.set_aside)
         self._counts = dict.fromkeys(("created", "updated", "unchanged", "outdated"), 0)
         self._arrived: list[int] = []
         """When each version was updated that is the first of its alert or moved its updated time on."""
 
-    def run(self) -> tuple[Saved, Mapping[str, int]]:
-        versions = [version for record in self._page.records if (version := self._version(record))]
-        self._journal.look_up(versions)
-        for version in versions:
+    def run(self) -> Saved:
+        self._journal.look_up(self._versions)
+        for version in self._versions:
             self._take(version)
-        numbers = self._journal.write()
+        self._journal.write()
         quarantined = self._quarantine()
         self._count(quarantined)
-        return Saved(**self._counts, quarantined=quarantined, last_seq=self._journal.seq), numbers
+        return Saved(**self._counts, quarantined=quarantined, last_seq=self._journal.seq)
 
-    # ---- what each record is
-
-    def _version(self, record: Record) -> Version | None:
-        try:
-            return Version.of(record)
-        except UNKEEPABLE as error:
-            self._refuse(record, error)
-            return None
+    # ---- what each version is
 
     def _take(self, version: Version) -> None:
         head = self._journal.heads.get(version.uid)
@@ -250,24 +230,19 @@ class _PageSave:
             self._keep(version, head)
 
     def _keep(self, version: Version, head: Head | None) -> None:
-        try:
-            body = readable(version.record.alert)
-        except UNKEEPABLE as error:
-            self._refuse(version.record, error)
-            return
         alert = version.record.alert
         if head is None:
             kind, revision = change_kind(None, alert), 1
-            self._counts["created"] += 1
         else:
             # what a change did depends on the status alone, so the body before it need not be read
             kind = change_kind(structs.replace(alert, status=_STATUSES[head.status]), alert)
             revision = head.revision + 1
-            self._counts["updated"] += 1
-        self._journal.enter(version, head, Entry(self._journal.seq + 1, kind, revision, self._fetched, self._now), body)
-
-    def _refuse(self, record: Record, error: Exception) -> None:
-        self._set_aside.append(Quarantined(record.raw, f"cannot be kept: {error}"))
+        try:
+            self._journal.enter(version, head, Entry(self._journal.seq + 1, kind, revision, self._fetched, self._now))
+        except UNKEEPABLE as error:
+            self._set_aside.append(unkeepable(version.record, error))
+        else:
+            self._counts["updated" if head else "created"] += 1
 
     # ---- writing
 
@@ -292,8 +267,9 @@ class _PageSave:
             " WHERE id = ? RETURNING samples",
             (self._counts["created"], quarantined, len(lags), self._source),
         ).get
-        self._connection.executemany(
-            "INSERT OR REPLACE INTO lags (source, slot, lag) VALUES (?, ?, ?)",
+        insert(
+            self._connection,
+            "INSERT OR REPLACE INTO lags (source, slot, lag)",
             [(self._source, (samples - number) % SAMPLES, lag) for number, lag in enumerate(lags, 1)],
         )
 
@@ -311,33 +287,6 @@ class _PageSave:
             for updated in self._arrived
             if (live and updated > end) or any(start <= updated <= finish for start, finish in covered)
         ]
-
-
-class _Indexed(Struct):
-    """What an alert is found by."""
-
-    texts: tuple[str, ...]
-    names: tuple[str, ...]
-    levels: str
-
-    @classmethod
-    def of(cls, alert: Alert) -> _Indexed:
-        terms = tuple(terms_of(alert))
-        fields = dict.fromkeys(field for field, _ in terms)
-        names = (*(presence(field) for field in fields), *(term_name(field, value) for field, value in terms))
-        return cls(tuple(text for _, text in texts_of(alert)), names, level_tokens(alert))
-
-    def tokens(self, numbers: Mapping[str, int]) -> str:
-        return " ".join((self.levels, *(f"t{numbers[name]}" for name in self.names)))
-
-
-def readable(alert: Alert) -> bytes:
-    """The alert as JSON that is known to be read back: what cannot be would stop every reader of changes for good."""
-    if alert.count > LARGEST:
-        raise OverflowError(f"count {alert.count} is out of range")
-    body = body_of(alert)
-    alert_of(body)
-    return body
 
 
 def _alert_row(head: Head, version: Version) -> tuple[object, ...]:

@@ -36,8 +36,9 @@ from xdr_mcp.store.sqlite.keys import microseconds, moment
 from xdr_mcp.store.sqlite.listing import asked, counted, listed
 from xdr_mcp.store.sqlite.past import seq_at
 from xdr_mcp.store.sqlite.restoring import restore_changes
-from xdr_mcp.store.sqlite.saving import save_page
-from xdr_mcp.store.sqlite.terms import Dictionary, known_values
+from xdr_mcp.store.sqlite.saving import heads_of, save_page
+from xdr_mcp.store.sqlite.versions import make_forms, prepare
+from xdr_mcp.store.sqlite.vocabulary import known_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,8 +58,8 @@ class SqliteStore:
         self._database = database
         self._path = path
         self._clock = clock
-        self._dictionary = Dictionary()
         self._lags = sources.Lags()
+
         self._lookout: apsw.Connection | None = None
         self._closed = False
         self._newest = 0
@@ -78,18 +79,21 @@ class SqliteStore:
 
     async def save(self, source: str, page: Page, lease: Lease) -> Saved:
         """See ``Store.save``."""
+        prepared = await self._database.compute(lambda: prepare(page))
+        uids = {version.uid for version in prepared.versions}
+        heads = await self._database.read(lambda connection: heads_of(connection, uids))
+        known = {(uid, head.updated, head.digest) for uid, head in heads.items()}
+        await self._database.compute(lambda: make_forms(prepared.versions, known))
 
-        def work(connection: apsw.Connection) -> tuple[Saved, Mapping[str, int]]:
+        def work(connection: apsw.Connection) -> Saved:
             sources.fence(connection, lease)
             now = self._clock()  # not before the lock was had, so that times of saving follow seq
-            return save_page(connection, self._dictionary, page, source=source, lease=lease.name, now=now)
+            return save_page(connection, prepared, source=source, lease=lease.name, now=now)
 
         try:
-            saved, numbers = await self._database.write(work)
+            return await self._database.write(work)
         finally:  # it may be saved though the caller was cancelled
             self._bell.ring()
-        self._dictionary.remember(numbers)
-        return saved
 
     async def cover(self, source: str, window: Window, lease: Lease) -> None:
         """See ``Store.cover``."""
@@ -129,13 +133,9 @@ class SqliteStore:
     async def restore(self, changes: Sequence[Change]) -> int:
         """See ``Store.restore``."""
         try:
-            restored, numbers = await self._database.write(
-                lambda connection: restore_changes(connection, self._dictionary, changes)
-            )
+            return await self._database.write(lambda connection: restore_changes(connection, changes))
         finally:
             self._bell.ring()
-        self._dictionary.remember(numbers)
-        return restored
 
     # -- what need not be kept for ever
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from xdr_mcp.query import And, Comparison, Level, Moment, Not, Or
 from xdr_mcp.store.sqlite.keys import first_key, last_key, microseconds
+from xdr_mcp.store.sqlite.rows import insert
 from xdr_mcp.store.sqlite.where import bindable, conjuncts
 
 if TYPE_CHECKING:
@@ -53,10 +54,11 @@ def adjust(connection: apsw.Connection, alerts: Mapping[Cell, int]) -> None:
         levels = (cell.severity, cell.status, cell.verdict)
         rows[1, cell.hour, *levels] += number
         rows[_DAY, cell.hour // _DAY * _DAY, *levels] += number
-    connection.executemany(
-        "INSERT INTO tallies (unit, start, severity, status, verdict, alerts) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET alerts = alerts + excluded.alerts",
+    insert(
+        connection,
+        "INSERT INTO tallies (unit, start, severity, status, verdict, alerts)",
         [(*row, number) for row, number in rows.items() if number],
+        "ON CONFLICT DO UPDATE SET alerts = alerts + excluded.alerts",
     )
     connection.executemany(
         "DELETE FROM tallies WHERE (unit, start, severity, status, verdict) = (?, ?, ?, ?, ?) AND alerts = 0",

@@ -20,7 +20,6 @@ from xdr_mcp.store.sqlite.keys import LARGEST, first_key, last_key, microseconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from xdr_mcp.alert import Alert
 
 EVERYTHING = "terms : everything"
 NOTHING = "terms : nothing"
@@ -48,19 +47,13 @@ _TIMES = frozenset({"created", "updated", "first_seen", "last_seen"})
 _COLUMNS = {None: "{title description other}", "title": "title", "description": "description"}
 
 
-def presence(field: str) -> str:
-    """The dictionary's name for "has any value of this field"."""
-    return f":{field}"
+def any_of(tokens: Sequence[str]) -> str:
+    """The expression for alerts that have one of these tokens."""
+    return f"terms : ({' OR '.join(map(_quoted, tokens))})" if tokens else NOTHING
 
 
-def term_name(field: str, value: str) -> str:
-    """The dictionary's name of a value."""
-    return f"{field}:{value}"
-
-
-def level_tokens(alert: Alert) -> str:
-    """The tokens by which every alert is found, whatever its terms."""
-    return f"everything s{alert.severity.rank} w{alert.status.ocsf_id} v{alert.verdict.ocsf_id}"
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
 
 
 class Where(Struct, frozen=True):
@@ -73,18 +66,13 @@ class Where(Struct, frozen=True):
     largest_key: int
 
 
-def compile_where(root: Node | None, term_ids: Callable[[str, Pattern], Sequence[int]]) -> Where:
+def compile_where(root: Node | None, fitting: Callable[[str, Pattern], Sequence[str]]) -> Where:
     """``root`` as conditions on ``alerts AS a``; parameters are always bound.
 
     Raises:
         QueryError: it is nested too deeply, or names a field that does not exist.
     """
-    return _Compiler(term_ids).where(root)
-
-
-def glob(pattern: Pattern) -> str:
-    """The pattern for SQLite's GLOB, whose other wildcards are made literal."""
-    return "*".join(piece.translate({42: "[*]", 63: "[?]", 91: "[[]"}) for piece in pattern.pieces)
+    return _Compiler(fitting).where(root)
 
 
 def after_prefix(prefix: str) -> str:
@@ -96,9 +84,9 @@ def after_prefix(prefix: str) -> str:
 
 
 class _Compiler:
-    def __init__(self, term_ids: Callable[[str, Pattern], Sequence[int]]) -> None:
-        self._term_ids = term_ids
-        self._known: dict[tuple[str, Pattern], Sequence[int]] = {}
+    def __init__(self, fitting: Callable[[str, Pattern], Sequence[str]]) -> None:
+        self._fitting = fitting
+        self._known: dict[tuple[str, Pattern], Sequence[str]] = {}
         self._parameters: list[int | float | str] = []
 
     def where(self, root: Node | None) -> Where:
@@ -121,14 +109,14 @@ class _Compiler:
         """The node as a full-text expression; None when it is not all in the full-text index."""
         match node:
             case Term():
-                ids = self._ids(node)
-                return _any([f"t{number}" for number in ids]) if len(ids) <= MOST_VALUES else None
+                tokens = self._tokens(node)
+                return any_of(tokens) if len(tokens) <= MOST_VALUES else None
             case Words():
                 return _words(node)
             case Level() if node.field in _RANKS:
                 letter, ranks = _RANKS[node.field]
                 holds = [rank for rank in ranks if _OPERATORS[node.comparison](rank, node.value)]
-                return EVERYTHING if len(holds) == len(ranks) else _any([f"{letter}{rank}" for rank in holds])
+                return EVERYTHING if len(holds) == len(ranks) else any_of([f"{letter}{rank}" for rank in holds])
             case And():
                 return self._all(node.nodes)
             case Or():
@@ -154,10 +142,10 @@ class _Compiler:
             return None
         return word.join(known) if known else none
 
-    def _ids(self, term: Term) -> Sequence[int]:
+    def _tokens(self, term: Term) -> Sequence[str]:
         key = (term.field, term.pattern)
         if key not in self._known:
-            self._known[key] = self._term_ids(*key) if sum(map(len, term.pattern.pieces)) <= VALUE_LIMIT else ()
+            self._known[key] = self._fitting(*key) if sum(map(len, term.pattern.pieces)) <= VALUE_LIMIT else ()
         return self._known[key]
 
     def _condition(self, node: Node) -> str:  # noqa: PLR0911 (one a kind of node)
@@ -172,7 +160,7 @@ class _Compiler:
             case Or():
                 return "(" + " OR ".join([self._condition(part) for part in node.nodes]) + ")"
             case Term():
-                return self._many_values(self._ids(node))
+                return self._many_values(self._tokens(node))
             case Moment() if node.field in _TIMES:
                 return self._comparison(node.field, node.comparison, microseconds(node.value))
             case Level() if node.field in _NUMBERS:
@@ -187,9 +175,9 @@ class _Compiler:
             return f"a.{field} IS NOT ?"
         return f"ifnull(a.{field} {comparison.value} ?, 0)"
 
-    def _many_values(self, ids: Sequence[int]) -> str:
-        chunks = [ids[start : start + MOST_VALUES] for start in range(0, len(ids), MOST_VALUES)]
-        expressions = json.encode([_any([f"t{number}" for number in chunk]) for chunk in chunks]).decode()
+    def _many_values(self, tokens: Sequence[str]) -> str:
+        chunks = [tokens[start : start + MOST_VALUES] for start in range(0, len(tokens), MOST_VALUES)]
+        expressions = json.encode([any_of(chunk) for chunk in chunks]).decode()
         self._parameters.append(expressions)
         return (
             "a.key IN (SELECT postings.rowid FROM json_each(?) AS chunk"
@@ -227,17 +215,13 @@ def _children(node: Node) -> tuple[Node, ...]:
             return ()
 
 
-def _any(tokens: Sequence[str]) -> str:
-    return f"terms : ({' OR '.join(tokens)})" if tokens else NOTHING
-
-
 def _words(node: Words) -> str:
     if node.column not in _COLUMNS:
         raise QueryError("", 0, 0, f"There is no text column {node.column}")
     if not node.words:
         return EVERYTHING
-    phrase = " ".join(node.words).replace('"', '""').replace("\0", " ")
-    return f'{_COLUMNS[node.column]} : "{phrase}"{" *" if node.prefix else ""}'
+    phrase = _quoted(" ".join(node.words).replace("\0", " "))
+    return f"{_COLUMNS[node.column]} : {phrase}{' *' if node.prefix else ''}"
 
 
 def bindable(value: int) -> float:
