@@ -14,7 +14,7 @@ from xdr_mcp.errors import BadResponse, SourceError, Unavailable, WindowTooLarge
 from xdr_mcp.interfaces import Health, Limits, Page, SourceState, Store, Window
 from xdr_mcp.lease import TTL
 from xdr_mcp.planning import Pace
-from xdr_mcp.poller import LeaseHeld, Poller
+from xdr_mcp.poller import LeaseHeld, Poller, read_again
 from xdr_mcp.query import Query
 from xdr_mcp.store import open_store
 
@@ -600,6 +600,23 @@ async def test_reaching_back_reads_what_lies_before_the_first_poll_and_tells_not
         assert (await h.state()).coverage == (Window(START - timedelta(days=30), START),)
 
 
+async def test_what_a_reach_back_has_still_to_read_is_needed(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        await h.poller.once()
+        await h.poller.reach_back(START - timedelta(days=20))
+        needed = (await read_again(h.store, h.pace, START))["model"]
+        assert needed[0] == Window(START - timedelta(days=20), START - timedelta(hours=24))
+
+
+async def test_what_a_rescan_has_still_to_read_is_needed(tmp_path: Path) -> None:
+    async with house(tmp_path, pace=Pace(rescan_every=timedelta(days=30))) as h:
+        for _ in range(5):
+            await h.poller.once()
+            h.clock.advance(hours=24)
+        (window,) = (await read_again(h.store, h.pace, h.clock.now))["model"]
+        assert window.start == START - timedelta(hours=48)
+
+
 async def test_an_interrupted_reach_back_is_taken_up_where_it_stopped_by_whoever_polls(tmp_path: Path) -> None:
     async with house(tmp_path) as h:
         for day in range(10):
@@ -697,7 +714,7 @@ async def test_a_source_that_makes_no_calls_says_so_and_is_never_read(tmp_path: 
     async with house(tmp_path) as h:
         h.vendor.idle_reason = "development mode: no call is made"
         report = await h.poller.once()
-        assert report.pages == 0
+        assert (report.source, report.pages) == ("model", 0)
         assert h.vendor.windows == []
         assert (await h.state()).health.state == "development"
 
