@@ -13,7 +13,7 @@ from xdr_mcp.alert import Change, Status
 from xdr_mcp.errors import StoreError
 from xdr_mcp.interfaces import SourceState, Store
 from xdr_mcp.server import XdrServer, build_server
-from xdr_mcp.server.notifications import PER_CONNECTION
+from xdr_mcp.server.notifications import PER_CONNECTION, WIDEST
 from xdr_mcp.store import open_store
 
 pytestmark = pytest.mark.anyio
@@ -138,6 +138,32 @@ async def test_the_end_of_a_storm_is_not_missed(era: str, tmp_path: Path) -> Non
         for number in range(1, 4):
             await save(store, an_alert(number))
             assert await updates.next() == RECENT
+
+
+@both_eras
+async def test_while_a_storm_lasts_it_is_told_less_and_less_often_and_what_comes_after_it_at_once(
+    era: str, tmp_path: Path
+) -> None:
+    async with (
+        a_server(tmp_path, window=0.02) as (server, store),
+        watching(server.mcp, era, [RECENT]) as (_, updates),
+    ):
+        (watch,) = server.notifier.watches
+        widths = {watch.widened}
+        number = 0
+        with anyio.fail_after(BOUND):
+            while watch.widened < WIDEST or not watch.waiting:
+                number += 1
+                await save(store, an_alert(number))
+                widths.add(watch.widened)
+            assert {1, WIDEST} <= widths <= {1, 2, 4, WIDEST}
+            while any(watch.waiting for watch in server.notifier.watches):  # the last of the storm is told, too
+                await updates.next()
+        watch.told_at -= 60  # as though a minute had been quiet
+        updates.waiting()
+        await save(store, an_alert(9_999))
+        assert await updates.next() == RECENT
+        assert watch.widened == 1
 
 
 @both_eras

@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 WINDOW = 0.5
 """Seconds between two notifications of the same URI; the first is never delayed."""
+WIDEST = 8
+"""So many windows lie between two notifications of a URI while a storm lasts: each that is not quiet doubles the next."""
 PER_CONNECTION = 64
 """URIs one stream, or one connection of the older era, may watch."""
 STREAMS = 1_024
@@ -68,6 +70,8 @@ class Watch:
         self.spellings: dict[str, int] = {}
         self.told_at = -math.inf
         self.waiting = False
+        self.widened = 1
+        """How many windows lie between two notifications now."""
         self._parsed: tuple[datetime, Query] | None = None
 
     def query(self, now: datetime) -> Query:
@@ -254,11 +258,12 @@ class Notifier:
             await self._tell(later, [watch for watch in self.watches if isinstance(watch.topic, Status)])
 
     async def _tell(self, later: TaskGroup, watches: Iterable[Watch]) -> None:
-        """At once where the last time is long ago, at the end of the window where it is not."""
+        """At once where the last time is long ago, at the end of the window where it is not; the next is then wider."""
         for watch in watches:
             if watch.waiting:
                 continue
-            if anyio.current_time() - watch.told_at >= self._window:
+            if anyio.current_time() - watch.told_at >= watch.widened * self._window:
+                watch.widened = 1
                 await self._publish(watch)
             else:
                 watch.waiting = True
@@ -266,9 +271,10 @@ class Notifier:
 
     async def _publish_later(self, watch: Watch) -> None:
         try:
-            await anyio.sleep_until(watch.told_at + self._window)
+            await anyio.sleep_until(watch.told_at + watch.widened * self._window)
         finally:
             watch.waiting = False
+        watch.widened = min(WIDEST, 2 * watch.widened)
         await self._publish(watch)
 
     async def _publish(self, watch: Watch) -> None:
