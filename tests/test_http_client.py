@@ -376,6 +376,21 @@ async def test_the_daily_budget_outlives_the_process_and_ends_at_midnight(vendor
         assert (await http.request("GET", "/alerts")).status == 200
 
 
+async def test_two_processes_that_ask_one_vendor_share_the_days_budget(vendor: respx.MockRouter) -> None:
+    route = vendor.get(f"{BASE}/alerts").respond(json={})
+    memory, limits = Remembered(), Limits(per_minute=100_000, per_day=5)
+    async with (
+        client(memory=memory, limits=limits, clock=lambda: NOW) as poller,
+        client(memory=memory, limits=limits, clock=lambda: NOW) as follower,
+    ):
+        for asking in (poller, follower, poller, follower, poller):
+            await asking.request("GET", "/alerts")
+        for asking in (poller, follower):
+            with pytest.raises(Unavailable, match="budget of 5 requests"):
+                await asking.request("GET", "/alerts")
+    assert route.call_count == 5
+
+
 @pytest.mark.parametrize("remembered", ["", "garbage", "2026-01-10 many", "2026-01-10 -5"])
 async def test_a_budget_that_cannot_be_read_begins_anew(vendor: respx.MockRouter, remembered: str) -> None:
     vendor.get(f"{BASE}/alerts").respond(json={})

@@ -12,20 +12,20 @@ from xdr_mcp.interfaces import Clock, Memory
 
 
 class DailyBudget:
-    """Counts requests per UTC day, across restarts where there is a memory."""
+    """Counts requests per UTC day: across restarts, and across processes that ask the same vendor, where there is a memory."""
 
     _KEY = "http.daily_budget"
 
     def __init__(self, per_day: int, memory: Memory | None, clock: Clock) -> None:
         self._per_day, self._memory, self._clock = per_day, memory, clock
-        self._day, self._spent, self._recalled = "", 0, memory is None
+        self._day, self._spent = "", 0
 
     async def spend(self) -> None:
         """Take one request out of today's budget. Raises Unavailable until midnight UTC when it is used up."""
         now = self._clock().astimezone(UTC)
-        if not self._recalled and self._memory is not None:
-            self._day, self._spent = _parse_budget(await self._memory.recall(self._KEY))
-            self._recalled = True
+        if self._memory is not None:  # each time: a server that asks for an alert's context spends from it, too
+            remembered = _parse_budget(await self._memory.recall(self._KEY))
+            self._day, self._spent = max((self._day, self._spent), remembered)
         if self._day != now.date().isoformat():
             self._day, self._spent = now.date().isoformat(), 0
         if self._spent >= self._per_day:
