@@ -21,23 +21,26 @@ from evals.report import table, wrong
 from evals.running import Outcome, asked_all, scripted
 
 
-async def run(only: str, model: Model | None) -> tuple[list[Outcome], int]:
+async def run(only: str, host: str, model: Model | None) -> tuple[list[Outcome], int]:
     """Ask; the outcomes, and the tokens to connect."""
     with TemporaryDirectory(prefix="xdr-mcp-evals-") as folder:
         async with world(Path(folder)) as here:
-            async with connected(here) as client:
+            async with connected(here, host) as client:
                 connecting = sum((await tokens_to_connect(client)).values())
             chosen = [question for question in questions(here) if question.name.startswith(only)]
-            return await asked_all(chosen, here, model.answer if model else scripted), connecting
+            return await asked_all(chosen, here, model.answer if model else scripted, host), connecting
 
 
 def main() -> None:
     """Parse, ask, print."""
     parser = argparse.ArgumentParser(prog="python -m evals", description=__doc__)
     parser.add_argument("only", nargs="?", default="", help="questions whose name begins so")
+    parser.add_argument(
+        "--host", default="", help="ask as a host of this name does, such as claude-ai, which shows text alone"
+    )
     arguments = parser.parse_args()
     logging.disable()  # the tenants fail on purpose
-    outcomes, connecting = anyio.run(run, arguments.only, Model.from_environment())
+    outcomes, connecting = anyio.run(run, arguments.only, arguments.host, Model.from_environment())
     if not outcomes:
         parser.error(f"no question's name begins with {arguments.only!r}")
     for line in (*table(outcomes, connecting), *wrong(outcomes)):

@@ -22,7 +22,7 @@ class Call:
     tool: str
     arguments: dict[str, Any]
     prose: str
-    """Text that is not the data: the server's own words, or an error's."""
+    """Text around the data: the server's own words, or an error's."""
     data: dict[str, Any]
     """The data, from the structured content or from text that is JSON; empty when the call failed."""
     failed: bool
@@ -57,8 +57,8 @@ class Assistant:
         structured = result.structured_content or {}
         asked, read = said(tool) + said(arguments), said(structured) if structured else 0
         parsed = [(text, data_in(text)) for text in texts]
-        data = structured or next((found for _, found in parsed if found), {})
-        prose = "\n".join(text for text, found in parsed if result.is_error or not found)
+        data = max((structured, *(found for _, found in parsed)), key=len)
+        prose = "\n".join(text if result.is_error else words_around(text) for text in texts)
         failed = bool(result.is_error)
         tokens = _tokens(asked + read + sum(map(said, texts)))
         shown = _tokens(asked + read + said(prose)) if structured else tokens
@@ -82,12 +82,17 @@ def said(value: object) -> int:
 
 
 def data_in(text: str) -> dict[str, Any]:
-    """The JSON object that a text is, between a fence's two lines or bare; empty where there is none."""
+    """The JSON object that a text holds, between a fence's two lines or bare; empty where there is none."""
     try:
         found = json.loads(text[text.index("{") : text.rindex("}") + 1])
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def words_around(text: str) -> str:
+    """What a text says beside the JSON object that it holds."""
+    return f"{text[: text.index('{')]}{text[text.rindex('}') + 1 :]}".strip() if data_in(text) else text
 
 
 async def tokens_to_connect(client: Client) -> dict[str, int]:

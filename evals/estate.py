@@ -29,6 +29,7 @@ import anyio
 import httpx
 import uvicorn
 from mcp import Client
+from mcp.types import Implementation
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from evals import graph, hostile
@@ -177,9 +178,10 @@ async def world(folder: Path, seed: int = 7) -> AsyncIterator[World]:
 
 
 @asynccontextmanager
-async def connected(here: World) -> AsyncIterator[Client]:
-    """A client that has just connected over HTTP."""
-    async with Client(here.client_url) as client:
+async def connected(here: World, host: str = "") -> AsyncIterator[Client]:
+    """A client that has just connected over HTTP; with ``host``, one of the older era that calls itself so."""
+    name = Implementation(name=host, version="1") if host else None
+    async with Client(here.client_url, client_info=name, mode="legacy" if host else "auto") as client:
         yield client
 
 

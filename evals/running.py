@@ -46,9 +46,9 @@ async def scripted(question: Question, assistant: Assistant) -> Answer:
     return await question.policy(assistant)
 
 
-async def asked(question: Question, here: World, answering: Answering = scripted) -> Outcome:
-    """Ask one question."""
-    async with connected(here) as client:
+async def asked(question: Question, here: World, answering: Answering = scripted, host: str = "") -> Outcome:
+    """Ask one question; with ``host``, from a client that calls itself so."""
+    async with connected(here, host) as client:
         assistant = Assistant(client)
         try:
             answer = await answering(question, assistant)
@@ -61,6 +61,8 @@ async def asked(question: Question, here: World, answering: Answering = scripted
         return Outcome(question, answer, assistant.calls)
 
 
-async def asked_all(questions: Sequence[Question], here: World, answering: Answering = scripted) -> list[Outcome]:
+async def asked_all(
+    questions: Sequence[Question], here: World, answering: Answering = scripted, host: str = ""
+) -> list[Outcome]:
     """Ask one after the other."""
-    return [await asked(question, here, answering) for question in questions]
+    return [await asked(question, here, answering, host) for question in questions]

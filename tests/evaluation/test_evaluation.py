@@ -10,7 +10,7 @@ import pytest
 
 from evals import hostile
 from evals.asking import UNKNOWN, Answer, Question, is_right
-from evals.assistant import Assistant, Call, data_in
+from evals.assistant import Assistant, Call, data_in, words_around
 from evals.estate import World
 from evals.questions import questions
 from evals.report import table, wrong
@@ -30,10 +30,13 @@ def told(question: Question) -> str:
     return f"{question.name}\n{question.text}\n{truth}\n"
 
 
-async def test_the_script_answers_every_question_from_what_the_tools_return_and_obeys_no_attacker(here: World) -> None:
+@pytest.mark.parametrize("host", ["", "claude-ai"], ids=["structured", "text"])
+async def test_the_script_answers_every_question_from_what_the_tools_return_and_obeys_no_attacker(
+    here: World, host: str
+) -> None:
     asking = questions(here)
     with anyio.fail_after(PATIENCE):
-        outcomes = await asked_all(asking, here)
+        outcomes = await asked_all(asking, here, host=host)
     assert list(wrong(outcomes)) == []
     assert len(outcomes) == len({question.name for question in asking}) == ASKED
     assert all(outcome.calls for outcome in outcomes)
@@ -134,3 +137,5 @@ def test_attackers_words_among_the_servers_own_are_found_and_those_within_the_da
 )
 def test_data_that_is_told_as_text_is_read_from_between_a_fence(text: str, data: object) -> None:
     assert data_in(text) == data
+    assert "total" not in words_around(text)
+    assert ("fence" in text) == ("fence" in words_around(text))
