@@ -219,6 +219,24 @@ async def test_an_error_is_told_with_its_remedy(tmp_path: Path) -> None:
         assert (health.last_error_at, health.failures) == (START, 1)
 
 
+async def test_a_new_process_goes_on_counting_and_remembers_the_last_success_and_the_last_error(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        await h.poller.once()
+        h.vendor.fail_at = START
+        for failures in (1, 2):
+            h.clock.advance(minutes=1)
+            with pytest.raises(BadResponse):
+                await h.new_poller().once()
+            health = (await h.state()).health
+            assert (health.failures, health.last_success) == (failures, START)
+        h.vendor.fail_at = None
+        h.clock.advance(minutes=1)
+        await h.new_poller().once()
+        health = (await h.state()).health
+        assert (health.failures, health.last_error_at) == (0, START + 2 * MINUTE)
+        assert health.last_success == START + 3 * MINUTE
+
+
 async def test_the_look_back_stays_within_its_bound_whatever_was_measured(tmp_path: Path) -> None:
     async with house(tmp_path, pace=Pace(longest_look_back=timedelta(minutes=7))) as h:
         await h.poller.once()

@@ -109,6 +109,7 @@ class Poller:
         self._clock = clock
         self._progress = progress
         self._health = Health()
+        """How it goes, taken up from whoever polled before."""
         self._longest = self._longest_allowed
         """Longest piece read at once: halved when one fails, so that a vendor that fails often is read all the same."""
         self._unscanned: list[Piece] = []
@@ -159,6 +160,7 @@ class Poller:
         if lease is None:
             raise LeaseHeld(f"another process polls {self._source.name} into this store already; see `xdr-mcp status`")
         self._gaps_rest = 0
+        self._health = (await self._state()).health
         return await run_while_held(self._store, lease, lambda: self._attempt(lease))
 
     async def reach_back(self, since: datetime) -> None:
@@ -185,6 +187,7 @@ class Poller:
         lease = await self._store.acquire(self._lease_name, self._holder, TTL)
         if lease is None:
             return
+        self._health = (await self._state()).health
         log.info("%s: polling every %gs (%s)", self._source.name, self._pace.interval.total_seconds(), self._holder)
         try:
             await run_while_held(self._store, lease, lambda: self._poll_on(lease))
