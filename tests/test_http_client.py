@@ -294,6 +294,17 @@ async def test_what_will_not_pass_by_itself_is_not_tried_again(vendor: respx.Moc
     assert route.call_count == 1
 
 
+@pytest.mark.parametrize("failure", [httpx.ReadTimeout("late"), httpx.Response(503), httpx.Response(429)])
+async def test_a_request_that_is_not_repeatable_is_sent_once(
+    vendor: respx.MockRouter, failure: httpx.Response | Exception
+) -> None:
+    route = vendor.post(f"{BASE}/alerts/1/comments").mock(side_effect=[failure, httpx.Response(200)])
+    async with client(retries=3) as http:
+        with pytest.raises(Unavailable):
+            await http.request("POST", "/alerts/1/comments", json={}, repeatable=False)
+    assert route.call_count == 1
+
+
 async def test_a_long_retry_after_is_left_to_the_caller(vendor: respx.MockRouter) -> None:
     route = vendor.get(f"{BASE}/alerts").respond(429, headers={"retry-after": "300"})
     async with client() as http:

@@ -131,15 +131,18 @@ class HttpClient:
         params: Mapping[str, str | int] | None = None,
         json: Any = None,
         headers: Mapping[str, str] | None = None,
+        repeatable: bool = True,
     ) -> Answer:
         """Send one request, patiently. ``url`` is a path under the base URL, or absolute on the same host.
+
+        One that is not ``repeatable`` is not sent again when it fails: it may have been done all the same.
 
         Raises:
             AuthenticationError: 401, 403. NotFound: 404. RequestRejected: 400, 422, other 4xx.
             Unavailable: 429, 5xx, network, time-out, after the retries; the daily budget is used up.
             BadResponse: too large, cut short, a redirect, another host.
         """
-        return await self.read(_whole, method, url, params=params, json=json, headers=headers)
+        return await self.read(_whole, method, url, params=params, json=json, headers=headers, repeatable=repeatable)
 
     async def read(
         self,
@@ -150,6 +153,7 @@ class HttpClient:
         params: Mapping[str, str | int] | None = None,
         json: Any = None,
         headers: Mapping[str, str] | None = None,
+        repeatable: bool = True,
     ) -> T:
         """As ``request``, but give what ``reader`` makes of the answer, and ask again where it raises BadResponse (but TooLarge).
 
@@ -166,7 +170,7 @@ class HttpClient:
             content, extra["Content-Type"] = msgspec.json.encode(json), extra.get("Content-Type", "application/json")
         async for attempt in stamina.retry_context(
             on=pause_before_retry,
-            attempts=self._attempts,
+            attempts=self._attempts if repeatable else 1,
             timeout=_LONGEST_RETRYING,
             wait_initial=0.5,
             wait_max=LONGEST_SLEEP,

@@ -17,6 +17,7 @@ from xdr_mcp.simulator.asked import Asked, Refused, page_of, read_question, sele
 from xdr_mcp.simulator.ledger import Entry, Ledger
 from xdr_mcp.simulator.pages import Pages
 from xdr_mcp.simulator.revision import Resource, canonical, stamp
+from xdr_mcp.simulator.writing import wanted_attributes
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -59,6 +60,7 @@ class Endpoints:
         }
         return [
             *(Route(path, guarded(endpoint), methods=["GET"]) for path, endpoint in get.items()),
+            Route(alert, guarded(self.update_alert), methods=["PATCH"]),
             Route(f"{alert}/events", guarded(self.update_timeline), methods=["PATCH"]),
             Route("/intelContext", guarded(self.intel_context), methods=["POST"]),
         ]
@@ -79,6 +81,12 @@ class Endpoints:
             record = b"[" + record + b"]"
         included = b",".join(self._pages.included([entry]))
         return json_answer(b'{"data":' + record + b',"included":[' + included + b"]}")
+
+    async def update_alert(self, request: Request) -> Response:
+        """Write status, assignee or a note; answers with the alert as it is then."""
+        entry = self._entry(request)
+        self._ledger.write(entry, wanted_attributes(await json_object(request), request.path_params["alert_id"]))
+        return await self.alert(request)
 
     async def alert_events(self, request: Request) -> Response:
         """What an alert was made from."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
@@ -18,6 +18,7 @@ from xdr_mcp.simulator.drift import Drift
 from xdr_mcp.simulator.faults import Faults
 from xdr_mcp.simulator.revision import Resource, Revision, canonical, digest_of, milliseconds_of, stamp
 from xdr_mcp.simulator.scenario import Estate
+from xdr_mcp.simulator.writing import Written
 
 _REMEMBERED: Final = 16
 """Filtered and sorted listings kept for the pages that follow."""
@@ -33,6 +34,9 @@ class Entry:
     serial: int
     head: Revision
     before: Revision | None = None
+    plain: Revision | None = None
+    """The newest version without what was written to it; None where nothing was."""
+    written: Written | None = None
 
 
 class Ledger:
@@ -126,7 +130,15 @@ class Ledger:
 
     def touch_one(self, entry: Entry) -> None:
         """Let an alert change now."""
-        self._take([entry.head.touched(max(self.now(), entry.head.updated + 1))])
+        self._take([(entry.plain or entry.head).touched(max(self.now(), entry.head.updated + 1))])
+
+    def write(self, entry: Entry, wanted: Mapping[str, Any]) -> None:
+        """Let somebody write to an alert now."""
+        at = max(self.now(), entry.head.updated + 1)
+        entry.plain = entry.plain or entry.head
+        entry.written = entry.written or Written()
+        entry.written.take(wanted, at)
+        self._take([entry.plain.moved(entry.head.created, at)])
 
     def truth(self) -> Iterator[dict[str, Any]]:
         """What a complete and correct client knows now: every alert with its newest version."""
@@ -192,6 +204,9 @@ class Ledger:
                 return entry, was
             if revision.created != entry.head.created:
                 revision = revision.moved(entry.head.created, revision.updated)
+            if entry.written is not None:
+                entry.plain = revision
+                revision = entry.written.over(revision, entry.head.number + 1, revision.updated)
             entry.before, entry.head = entry.head, revision
         self.revisions += 1
         self.contained.update(revision.contained)
