@@ -50,8 +50,14 @@ class FakeGraph:
             routes=[
                 Route("/{tenant}/oauth2/v2.0/token", self._token, methods=["POST"]),
                 Route("/v1.0/security/alerts_v2", self._list),
+                Route("/v1.0/security/alerts_v2/{id}", self._one, methods=["GET"]),
+                Route("/v1.0/security/alerts_v2/{id}", self._patch, methods=["PATCH"]),
+                Route("/v1.0/security/alerts_v2/{id}/comments", self._comment, methods=["POST"]),
             ]
         )
+        self.written: list[Mapping[str, Any]] = []
+        """What was written, in order: the body of each PATCH and POST that was taken."""
+        self.may_write = True
 
     def put(self, alert: Mapping[str, Any]) -> None:
         """Create the alert, or replace the one with its ``id``."""
@@ -81,10 +87,48 @@ class FakeGraph:
         self._valid_token = f"token-{self.tokens_issued}"
         return JSONResponse({"token_type": "Bearer", "expires_in": 3599, "access_token": self._valid_token})
 
+    async def _one(self, request: Request) -> Response:
+        """One alert; the token is checked as for a list."""
+        self.requests.append(request)
+        if refused := self._refused(request):
+            return refused
+        found = self._alerts.get(request.path_params["id"])
+        return Response(found[1], media_type="application/json") if found else _error(404, "NotFound", "No such alert")
+
+    async def _patch(self, request: Request) -> Response:
+        return await self._write(request, await request.json())
+
+    async def _comment(self, request: Request) -> Response:
+        """Add to the alert's comments."""
+        body = await request.json()
+        if body.get("@odata.type") != "microsoft.graph.security.alertComment":
+            return _error(400, "BadRequest", "no alertComment")
+        comment = {"comment": body["comment"], "createdByDisplayName": "app", "createdDateTime": _now()}
+        return await self._write(request, {"comments": [comment]})
+
+    async def _write(self, request: Request, change: dict[str, Any]) -> Response:
+        self.requests.append(request)
+        if refused := self._refused(request):
+            return refused
+        if not self.may_write:
+            return _error(403, "Forbidden", "Missing application permission")
+        self.written.append(await request.json())
+        record = json.loads(self._alerts[request.path_params["id"]][1])
+        comments = [*record.get("comments", ()), *change.pop("comments", ())]
+        self.put({**record, **change, "comments": comments, "lastUpdateDateTime": _now()})
+        if self.canned:
+            return self.canned.popleft()
+        return Response(self._alerts[request.path_params["id"]][1], media_type="application/json")
+
+    def _refused(self, request: Request) -> Response | None:
+        if self._valid_token and request.headers.get("authorization") == f"Bearer {self._valid_token}":
+            return None
+        return _error(401, "InvalidAuthenticationToken", "Lifetime validation failed, the token is expired.")
+
     async def _list(self, request: Request) -> Response:
         self.requests.append(request)
-        if not self._valid_token or request.headers.get("authorization") != f"Bearer {self._valid_token}":
-            return _error(401, "InvalidAuthenticationToken", "Lifetime validation failed, the token is expired.")
+        if refused := self._refused(request):
+            return refused
         if self.canned:
             return self.canned.popleft()
         self.before_page()
@@ -154,6 +198,10 @@ async def serving(graph: FakeGraph) -> AsyncIterator[str]:
 
 def _error(status: int, code: str, message: str) -> Response:
     return JSONResponse({"error": {"code": code, "message": message}}, status_code=status)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "0Z")
 
 
 def _ticks(moment: str) -> int:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -30,11 +31,41 @@ class FakeXdr:
         self.largest_page = largest_page
         self.requests: list[Request] = []
         self._records: dict[str, Mapping[str, Any]] = {}
-        self.app = Starlette(routes=[Route("/xdr-alert/api/v1/alerts", self._list)])
+        self.written: list[Mapping[str, Any]] = []
+        """The attributes of each PATCH that was taken, in order."""
+        self.canned: deque[Response] = deque()
+        """Answers to the next PATCHes, which are taken all the same."""
+        self.before_answering: Callable[[], Awaitable[None]] = _at_once
+        """Runs when a PATCH was taken, before it is answered."""
+        self.app = Starlette(
+            routes=[
+                Route("/xdr-alert/api/v1/alerts", self._list),
+                Route("/xdr-alert/api/v1/alerts/{id}", self._one, methods=["GET"]),
+                Route("/xdr-alert/api/v1/alerts/{id}", self._write, methods=["PATCH"]),
+            ]
+        )
 
     def put(self, record: Mapping[str, Any]) -> None:
         """Create the alert, or replace the one with its ``id``."""
         self._records[record["id"]] = record
+
+    async def _one(self, request: Request) -> Response:
+        record = self._records.get(request.path_params["id"])
+        return JSONResponse({"data": record}) if record else JSONResponse({"errors": []}, status_code=404)
+
+    async def _write(self, request: Request) -> Response:
+        """Take it as it comes: a note is added to those that are there."""
+        record = self._records[request.path_params["id"]]
+        wanted = dict((await request.json())["data"]["attributes"])
+        self.written.append(dict(wanted))
+        notes = [*record["attributes"].get("notes", ()), *filter(None, [wanted.pop("note", None)])]
+        moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        attributes = {**record["attributes"], **wanted, "notes": notes, "updatedAt": moment}
+        self.put({**record, "attributes": attributes})
+        await self.before_answering()
+        if self.canned:
+            return self.canned.popleft()
+        return await self._one(request)
 
     async def _list(self, request: Request) -> Response:
         if request.headers.get("authorization") != f"Bearer {TOKEN}":
@@ -47,6 +78,10 @@ class FakeXdr:
         start = int(asked.get("page[offset]", 0))
         page = rows[start : start + min(int(asked.get("page[limit]", 10)), self.largest_page)]
         return JSONResponse({"data": page, "meta": {"totalRecords": len(rows)}})
+
+
+async def _at_once() -> None:
+    """Nothing is waited for."""
 
 
 @asynccontextmanager

@@ -14,8 +14,10 @@ XdrMcpError
 ├── StoreError                the database
 │   ├── StoreUnusable         an operator acts: corrupt, read-only, full disk, too new a schema
 │   └── LeaseLost             another process polls now; stop and follow it
-└── SinkError                 a destination failed; try again later
-    └── ChangeRefused         the destination will never take this change
+├── SinkError                 a destination failed; try again later
+│   └── ChangeRefused         the destination will never take this change
+└── TriageError               a change that was proposed cannot be taken, or not yet; the message says what to do
+    └── ProposalMoved         somebody else decided meanwhile; look again
 
 Every message names the cause and the remedy. None contains a secret.
 """
@@ -149,3 +151,11 @@ class SinkError(XdrMcpError):
 
 class ChangeRefused(SinkError):
     """A destination will never take this change."""
+
+
+class TriageError(XdrMcpError):
+    """A change that was proposed cannot be taken."""
+
+
+class ProposalMoved(TriageError):
+    """The proposal is not in the state any more that it was looked at in."""

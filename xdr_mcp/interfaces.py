@@ -21,7 +21,8 @@ import msgspec
 from msgspec import Struct
 from pydantic import BaseModel
 
-from xdr_mcp.alert import Alert, Change
+from xdr_mcp.alert import Alert, Change, Status, Verdict
+from xdr_mcp.proposal import AuditNote, AuditRow, Proposal, ProposalState, TriageChange
 from xdr_mcp.query import Query
 
 Clock = Callable[[], datetime]
@@ -124,6 +125,74 @@ class Source(Protocol):
 
     def vendor_now(self) -> datetime:
         """The vendor's clock as its last answer told it (HTTP ``Date``); ours when it never did."""
+        ...
+
+
+class Takes(Struct, frozen=True, kw_only=True):
+    """What a vendor can be told about an alert."""
+
+    statuses: tuple[Status, ...]
+    verdicts: tuple[Verdict, ...]
+    """``UNKNOWN`` takes a verdict back."""
+    assignee: bool = True
+    comment: bool = True
+
+
+class VendorRequest(Struct, frozen=True, kw_only=True):
+    """One request that changes an alert at the vendor."""
+
+    method: str
+    path: str
+    """Under the vendor's base URL."""
+    body: Any
+    """What is sent, as JSON."""
+    repeatable: bool
+    """Sent twice it does what it does once, so a lost answer is no reason to look first."""
+
+
+class Plan(Struct, frozen=True):
+    """What a change comes to, for an alert as it is."""
+
+    requests: tuple[VendorRequest, ...]
+    """To be sent in this order; empty when the alert is already as wished."""
+    after: Alert
+    """The alert as it will be: what the vendor changes along with the fields that were asked for, too."""
+
+
+class Triage(Protocol):
+    """The ability of a source to be written to: its attribute ``triage``, None or absent where it has none.
+
+    What sends is not what decides: ``xdr_mcp.triage`` plans, has a person approve, and calls this.
+    """
+
+    takes: Takes
+
+    def plan(self, record: Record, change: TriageChange, mark: str) -> Plan:
+        """What is still to be sent so that the alert of ``record`` becomes as ``change`` wishes. Pure: nobody is called.
+
+        A comment is sent with ``mark`` in it, and is not sent again where the record holds that mark. The house has checked
+        the change against ``takes``.
+
+        Raises:
+            TriageError: this vendor cannot say that; the message names what it can.
+        """
+        ...
+
+    async def read(self, vendor_id: str) -> Record:
+        """The alert as the vendor has it now, its comments included.
+
+        Raises:
+            SourceError: NotFound when there is none.
+        """
+        ...
+
+    async def send(self, request: VendorRequest) -> None:
+        """Send one of a plan's requests. One that is not ``repeatable`` is sent once, whatever happens.
+
+        Raises:
+            Unavailable, BadResponse: it may have been done, or not.
+            SourceError: any other: the vendor did not do it.
+        """
         ...
 
 
@@ -390,6 +459,7 @@ class Store(Protocol):
         nothing. It never drops
 
         - a change that a sink has not taken: one of ``sinks``, or any other that ever moved its position;
+        - an alert that a proposal is pending for;
         - an alert whose updated time, or time of saving, lies in one of ``needed``: what polling may yet read again of
           each source, where it would be taken for new. All is needed of a source that is not named there.
 
@@ -469,6 +539,32 @@ class Store(Protocol):
 
         Another process's change is noticed within a second.
         """
+        ...
+
+    # -- what a person decides on
+
+    async def propose(self, proposal: Proposal) -> Proposal:
+        """Keep a proposal, numbered, and log it; the one that is there when the same is undecided already."""
+        ...
+
+    async def proposal(self, number: int) -> Proposal | None:
+        """One proposal; None when there is none of this number."""
+        ...
+
+    async def proposals(self, *states: ProposalState, limit: int = 100) -> tuple[Proposal, ...]:
+        """Proposals in one of ``states`` (in any, without), newest first."""
+        ...
+
+    async def decide(self, proposal: Proposal, was: ProposalState, note: AuditNote) -> Proposal:
+        """Keep what became of a proposal, and log it, in one transaction; returns it with the time of the change.
+
+        Raises:
+            ProposalMoved: its state is not ``was`` any more; nothing was written.
+        """
+        ...
+
+    async def audit(self, after: int, limit: int) -> tuple[AuditRow, ...]:
+        """Rows of the log with ``seq > after``, ascending; each as it is kept, be it whole or not."""
         ...
 
     # -- durable readers (sinks)

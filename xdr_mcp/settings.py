@@ -211,6 +211,11 @@ class Settings(BaseModel):
         description="Most bytes that the store fills, such as `10GB`; alerts that changed longest ago are dropped, open ones too.",
         ge=1,
     )
+    triage: Annotated[Literal["off", "approve"], BeforeValidator(lambda value: str(value).strip().lower())] = Field(
+        "off",
+        description="With `approve`, assistants may propose changes of status, verdict, assignee and comments, and `xdr-mcp approve` "
+        "has a person decide on each. `off`: nothing is ever written to a vendor.",
+    )
     data_dir: Folder = Field(
         Path(".xdr-mcp"),
         description="Where the store lies. Relative to the working directory; where that can't be written, the per-user data "

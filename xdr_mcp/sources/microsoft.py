@@ -21,6 +21,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import anyio.to_thread
@@ -30,6 +31,7 @@ from xdr_mcp.alert import Alert, Attack, Entity, EntityKind, Severity, Status, V
 from xdr_mcp.errors import AuthenticationError, BadResponse, TooLarge, Unavailable, WindowTooLarge
 from xdr_mcp.http_client import Answer, HttpClient, OAuth2ClientCredentials
 from xdr_mcp.interfaces import Limits, Memory, Page, Window, utc_now
+from xdr_mcp.sources.microsoft_triage import MicrosoftTriage
 from xdr_mcp.vendor_json import as_list, as_text, parse_time, split, to_page
 
 PATH = "security/alerts_v2"
@@ -79,6 +81,8 @@ class MicrosoftSource:
         self.name = name
         self.limits = limits
         self.idle_reason = ""
+        self.triage = MicrosoftTriage(client, partial(normalise, name))
+        """Its ability to be written to (``interfaces.Triage``)."""
         self._client = client
 
     @classmethod

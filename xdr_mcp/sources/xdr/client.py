@@ -102,6 +102,18 @@ class XdrClient:
         """One alert. Raises NotFound."""
         return await self._one(f"/api/v1/alerts/{_segment(alert_id)}", fields)
 
+    async def update_alert(self, alert_id: str, attributes: Mapping[str, Any], *, repeatable: bool = True) -> Any:
+        """Change attributes of an alert (PATCH). That the API takes it is not documented; see the option ``write_back``.
+
+        One that is not ``repeatable`` is sent once, though its answer may be lost.
+        """
+        path = f"/api/v1/alerts/{_segment(alert_id)}"
+        return await self._send("PATCH", path, json=update_body(alert_id, attributes), repeatable=repeatable)
+
+    async def alert_record(self, alert_id: str) -> tuple[bytes, dict[str, Any]]:
+        """One alert as the bytes it came in, and decoded. Raises NotFound."""
+        return await self._single(f"/api/v1/alerts/{_segment(alert_id)}", ())
+
     async def alert_events(self, alert_id: str, **selection: Unpack[Selection]) -> Listing:
         """One page of an alert's events; ``sort="-time"`` for the newest first."""
         return await self._list(f"/api/v1/alerts/{_segment(alert_id)}/events", selection)
@@ -249,19 +261,28 @@ class XdrClient:
         return Listing(envelope=envelope, offset=selection.get("offset", 0))
 
     async def _one(self, path: str, fields: Sequence[str]) -> dict[str, Any]:
+        return (await self._single(path, fields))[1]
+
+    async def _single(self, path: str, fields: Sequence[str]) -> tuple[bytes, dict[str, Any]]:
         envelope = await self._get(path, _query({"fields": fields}))
         if len(envelope.records) != 1:
             raise BadResponse(f"{path}: {len(envelope.records)} objects came where one was asked for")
-        return envelope.records[0][1]
+        return envelope.records[0]
 
     async def _get(self, path: str, params: Mapping[str, str | int]) -> Envelope:
         return await self._connected().read(_envelope, "GET", path, params=params)
 
     async def _send(
-        self, method: str, path: str, params: Mapping[str, str | int] | None = None, json: Any = None
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str | int] | None = None,
+        json: Any = None,
+        *,
+        repeatable: bool = True,
     ) -> Any:
         """The answer's ``data`` where it has one, else all of it; None when it is empty."""
-        answer = await self._connected().request(method, path, params=params, json=json)
+        answer = await self._connected().request(method, path, params=params, json=json, repeatable=repeatable)
         if not answer.body.strip():
             return None
         try:
@@ -278,6 +299,11 @@ class XdrClient:
 
 async def _envelope(answer: Answer) -> Envelope:
     return await anyio.to_thread.run_sync(split, answer.body, "data")
+
+
+def update_body(alert_id: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What is sent to change attributes of an alert, in the shape that the API gives alerts in."""
+    return {"data": {"id": alert_id, "type": "alert", "attributes": dict(attributes)}}
 
 
 class _Forgetful:

@@ -58,6 +58,12 @@ class XdrOptions(BaseModel):
         None, ge=1, description="Requests a day that the vendor allows; the preset `trellix` sets 2,000."
     )
 
+    write_back: bool = Field(
+        default=False,
+        description="Whether the tenant's API takes `PATCH /api/v1/alerts/{id}`, which no public source shows: find out before "
+        "relying on it. Only with `XDR_TRIAGE`.",
+    )
+
     @property
     def development(self) -> bool:
         """The credential is the published dummy: nothing is ever called."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from functools import partial
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import anyio.to_thread
@@ -18,6 +19,7 @@ from xdr_mcp.sources.xdr.entities import reference_of, referred_by
 from xdr_mcp.sources.xdr.mapping import to_alert
 from xdr_mcp.sources.xdr.options import XdrOptions
 from xdr_mcp.sources.xdr.paging import Listing, Reader
+from xdr_mcp.sources.xdr.triage import XdrTriage
 from xdr_mcp.vendor_json import to_page
 
 
@@ -34,6 +36,9 @@ class XdrSource:
         self._client = client
         self._reader = Reader(client.alerts, memory, self.limits.page_size, clock)
         self._clock = clock
+        able = client.options.write_back and not client.options.development
+        self.triage = XdrTriage(client, self._normalise) if able else None
+        """Its ability to be written to (``interfaces.Triage``)."""
 
     @classmethod
     @asynccontextmanager
@@ -78,7 +83,9 @@ class XdrSource:
         included = {reference_of(item): item for item in listing.included}
         return to_page(listing.envelope, partial(self._normalise, included=included), self._clock())
 
-    def _normalise(self, record: dict[str, Any], included: dict[tuple[str, str], dict[str, Any]]) -> Alert:
+    def _normalise(
+        self, record: dict[str, Any], included: Mapping[tuple[str, str], dict[str, Any]] = MappingProxyType({})
+    ) -> Alert:
         beside = [included[reference] for reference in referred_by(record) if reference in included] if included else []
         return to_alert(self.name, record, beside)
 

@@ -18,6 +18,7 @@ from msgspec import Struct
 from xdr_mcp.alert import Status
 from xdr_mcp.interfaces import Forgotten
 from xdr_mcp.store.sqlite.keys import LARGEST, microseconds
+from xdr_mcp.store.sqlite.proposals import PENDING_UIDS
 from xdr_mcp.store.sqlite.revisions import newest_seq
 from xdr_mcp.store.sqlite.sources import fence
 from xdr_mcp.store.sqlite.tallies import Cell, adjust
@@ -38,9 +39,11 @@ QUARANTINED = 100
 
 _CLOSED = ", ".join(str(status.ocsf_id) for status in Status if status.closed)
 _OLDEST = (
-    "SELECT h.updated, h.key, h.seq, h.uid, h.first_seq, h.revision, c.saved, c.body FROM"
+    "SELECT h.updated, h.key, h.seq, h.uid, h.first_seq, h.revision, c.saved, c.body FROM"  # noqa: S608 (our own words; values are bound)
     " (SELECT updated, key, seq, uid, first_seq, revision FROM alerts"
-    "  WHERE seq <= ? AND (updated, key) > (?, ?) AND updated < ?{closed} ORDER BY updated, key LIMIT ?) AS h"
+    "  WHERE seq <= ? AND (updated, key) > (?, ?) AND updated < ?{closed}"
+    f" AND uid NOT IN ({PENDING_UIDS})"
+    "  ORDER BY updated, key LIMIT ?) AS h"
     " CROSS JOIN changes AS c ON c.seq = h.seq ORDER BY h.updated, h.key"
 )
 
@@ -196,7 +199,8 @@ def _drop(connection: apsw.Connection, batch: Sequence[Candidate], lease: Lease)
     """Drop those that did not change since they were chosen; how many alerts and how many changes."""
     fence(connection, lease)
     heads = connection.execute(
-        "SELECT a.key, a.seq FROM carray(?) AS wanted JOIN alerts AS a ON a.uid = wanted.value",
+        f"SELECT a.key, a.seq FROM carray(?) AS wanted JOIN alerts AS a ON a.uid = wanted.value"  # noqa: S608 (our own words)
+        f" WHERE a.uid NOT IN ({PENDING_UIDS})",
         (apsw.carray(tuple(candidate.uid for candidate in batch)),),
     )
     unchanged = set(heads)

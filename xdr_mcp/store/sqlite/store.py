@@ -28,7 +28,7 @@ from xdr_mcp.interfaces import (
     Window,
 )
 from xdr_mcp.query import facets, keyword
-from xdr_mcp.store.sqlite import retention, revisions, sources
+from xdr_mcp.store.sqlite import proposals, retention, revisions, sources
 from xdr_mcp.store.sqlite.bell import Bell
 from xdr_mcp.store.sqlite.counting import grouped
 from xdr_mcp.store.sqlite.file import explained, open_reader
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from xdr_mcp.alert import Change
     from xdr_mcp.interfaces import Clock
+    from xdr_mcp.proposal import AuditNote, AuditRow, Proposal, ProposalState
     from xdr_mcp.query import Query
     from xdr_mcp.store.sqlite.database import Database
 
@@ -204,6 +205,30 @@ class SqliteStore:
     async def wait(self, after: int, timeout: float) -> bool:  # noqa: ASYNC109 (a time-out is an answer here)
         """See ``Store.wait``."""
         return await self._bell.wait(after, timeout)
+
+    # -- what a person decides on
+
+    async def propose(self, proposal: Proposal) -> Proposal:
+        """See ``Store.propose``."""
+        return await self._database.write(lambda connection: proposals.propose(connection, proposal, self._clock()))
+
+    async def proposal(self, number: int) -> Proposal | None:
+        """See ``Store.proposal``."""
+        return await self._database.read(lambda connection: proposals.by_number(connection, number))
+
+    async def proposals(self, *states: ProposalState, limit: int = 100) -> tuple[Proposal, ...]:
+        """See ``Store.proposals``."""
+        return await self._database.read(lambda connection: proposals.in_states(connection, states, limit))
+
+    async def decide(self, proposal: Proposal, was: ProposalState, note: AuditNote) -> Proposal:
+        """See ``Store.decide``."""
+        return await self._database.write(
+            lambda connection: proposals.decide(connection, proposal, was, note, self._clock())
+        )
+
+    async def audit(self, after: int, limit: int) -> tuple[AuditRow, ...]:
+        """See ``Store.audit``."""
+        return await self._database.read(lambda connection: proposals.audit_after(connection, after, limit))
 
     # -- durable readers
 
