@@ -92,7 +92,9 @@ def commands() -> list[str]:
 
 
 def test_there_is_a_command_for_everything_promised() -> None:
-    promised = "alerts backfill demo doctor forget-sink poll rebuild serve show simulate status"
+    promised = (
+        "alerts approve audit backfill demo doctor forget-sink poll rebuild reject serve show simulate status undo"
+    )
     assert commands() == promised.split()
 
 

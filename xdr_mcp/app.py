@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
@@ -24,16 +25,18 @@ from xdr_mcp import __version__, rebuild, telemetry
 from xdr_mcp.alert import Change
 from xdr_mcp.delivery import Delivery, lease_name
 from xdr_mcp.errors import LeaseLost, SettingsError, StoreUnusable, XdrMcpError
-from xdr_mcp.interfaces import ContextSource, Health, Memory, SinkState, Source, SourceType, Store, utc_now
+from xdr_mcp.interfaces import ContextSource, Health, Memory, SinkState, Source, SourceType, Store, Triage, utc_now
 from xdr_mcp.lease import TTL, holder_name
 from xdr_mcp.places import Places, places
 from xdr_mcp.planning import Pace
 from xdr_mcp.poller import Poller, PollReport, read_again
+from xdr_mcp.proposal import AuditEntry, AuditRow, Verification, verify
 from xdr_mcp.query import Query, matches
 from xdr_mcp.retention import Policy, Retention
 from xdr_mcp.settings import Choice, Configuration, Settings, SourceName, load
 from xdr_mcp.sinks.archive import Archive
 from xdr_mcp.sinks.archived import ArchivedChanges, Tell
+from xdr_mcp.triage import Approvals
 
 if TYPE_CHECKING:  # a second to import
     from xdr_mcp.server import XdrServer
@@ -45,6 +48,7 @@ PROBE_PAUSE: Final = 2.0
 """Seconds before a server over stdio begins to poll: some assistants start one only to look at it, and end it at once."""
 
 FOLLOWED_AT_ONCE: Final = 500
+AUDITED_AT_ONCE: Final = 1_000
 QUIET: Final = 30.0
 """Seconds to wait for a change before looking again anyway: a missed wake-up costs this, never data."""
 
@@ -327,6 +331,8 @@ def _filling(setup: Setup, store: Store, sources: list[Source], progress: Progre
     name = holder_name()
     pollers = [Poller(source, store, pace=pace(setup.settings), holder=name, progress=progress) for source in sources]
     works: list[Work] = [*(poller.run for poller in pollers), Delivery(_archive(setup), store, holder=name).run]
+    if setup.settings.triage != "off":
+        works.append(Approvals(store, writable(sources), holder=name).run)
     return [*works, _retention(setup, store, name).run] if policy(setup.settings) else works
 
 
@@ -420,6 +426,8 @@ async def serving(setup: Setup, *, pause: float = 0.0) -> AsyncIterator[XdrServe
             works = _filling(setup, store, opened)
         else:
             log.info("XDR_POLL_ENABLED is false: following what other processes save")
+            if setup.settings.triage != "off":
+                opened = await _open_configured(setup, store, stack)
         yield build_server(
             store,
             version=__version__,
@@ -427,6 +435,7 @@ async def serving(setup: Setup, *, pause: float = 0.0) -> AsyncIterator[XdrServe
             facts=lambda: status_facts(setup) | setup.trouble.told(),
             contexts={source.name: source for source in opened if isinstance(source, ContextSource)},
             background=[_later(pause, work) for work in works],
+            approvals=_proposing(setup, store, opened),
         )
 
 
@@ -441,12 +450,73 @@ async def _open_usable(setup: Setup, store: Store, stack: AsyncExitStack) -> lis
     return opened
 
 
+async def _open_configured(setup: Setup, store: Store, stack: AsyncExitStack) -> list[Source]:
+    """The sources that are configured rightly here; of the others a line is logged."""
+    opened: list[Source] = []
+    for source in setup.settings.sources:
+        try:
+            opened.append(await stack.enter_async_context(open_source(setup, source, store.memory(source.name))))
+        except SettingsError as error:
+            log.warning("%s cannot be written to from here: %s", source.name, error)
+    return opened
+
+
 async def _report_disabled(store: Store, source: SourceName, reason: str) -> None:
     """Tell why nobody polls a source, unless another process does."""
     known = {state.source: state for state in await store.states()}
     if source.name not in known or known[source.name].lease is None:
         health = Health(state="disabled", last_error=reason, remedy=_DISABLED, last_error_at=utc_now())
         await store.report(source.name, health, None)
+
+
+# ---------------------------------------------------------------- writing back
+
+
+def writable(sources: list[Source]) -> dict[str, Triage]:
+    """The sources that can be written to, by name."""
+    return {source.name: triage for source in sources if (triage := getattr(source, "triage", None)) is not None}
+
+
+def _proposing(setup: Setup, store: Store, sources: list[Source]) -> Approvals | None:
+    """Where an assistant's proposals go, where that is wanted and can come to something."""
+    if setup.settings.triage == "off":
+        return None
+    if not (vendors := writable(sources)):
+        log.warning("XDR_TRIAGE is %s, but no source can be written to: see docs/triage.md", setup.settings.triage)
+        return None
+    return Approvals(store, vendors, holder=holder_name())
+
+
+@asynccontextmanager
+async def deciding(setup: Setup, *, calling: bool) -> AsyncIterator[Approvals]:
+    """The proposals, for a person to decide on; with ``calling`` the vendors can be asked and told, lazily.
+
+    Raises:
+        SettingsError: the vendors are to be called, and XDR_TRIAGE is off. StoreUnusable: there is no store.
+    """
+    if calling and setup.settings.triage == "off":
+        raise SettingsError(
+            "XDR_TRIAGE is off, so nothing is written to any vendor; set XDR_TRIAGE=approve (docs/triage.md)"
+        )
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(looking(setup))
+        sources = await _open_configured(setup, store, stack) if calling else []
+        yield Approvals(store, writable(sources), holder=holder_name())
+
+
+async def check_audit(setup: Setup, noted: str) -> tuple[tuple[AuditEntry, ...], Verification]:
+    """The log of proposals, as far as it can be read, and what checking it found.
+
+    Raises:
+        StoreUnusable: there is no store.
+    """
+    async with looking(setup) as store:
+        rows: list[AuditRow] = []
+        while more := await store.audit(rows[-1].seq if rows else 0, AUDITED_AT_ONCE):
+            rows += more
+        proposals = await store.proposals(limit=sys.maxsize)
+    found = verify(rows, proposals, noted)
+    return tuple(row.entry for row in rows[: found.rows]), found
 
 
 def _later(pause: float, work: Work) -> Work:

@@ -29,6 +29,10 @@ COMMANDS: Final = {
     "show": "look",
     "status": "look",
     "doctor": "look",
+    "approve": "triage",
+    "reject": "triage",
+    "undo": "triage",
+    "audit": "triage",
     "rebuild": "rebuild",
     "forget-sink": "forget_sink",
     "simulate": "run",
@@ -119,6 +123,7 @@ _HELP = """XDR security alerts, live, in any MCP-capable assistant.
     To only collect:                          xdr-mcp poll
     To look for yourself:                     xdr-mcp alerts 'severity>=high since:-24h'
     When something is wrong:                  xdr-mcp doctor
+    To decide on what was proposed:           xdr-mcp approve
     """
 
 _EPILOG = f"""\b

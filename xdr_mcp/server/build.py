@@ -26,8 +26,11 @@ from xdr_mcp.server.completions import Completions
 from xdr_mcp.server.cursor import Cursors
 from xdr_mcp.server.notifications import WINDOW, Notifier, Peers, Streams, install
 from xdr_mcp.server.prompts import add_prompts
+from xdr_mcp.server.proposing import propose_tool
 from xdr_mcp.server.resources import AlertServer, add_resources
+from xdr_mcp.server.told import ToldIds
 from xdr_mcp.server.tools import alert_tools
+from xdr_mcp.triage import Approvals
 from xdr_mcp.untrusted import contained, visible
 
 logger = logging.getLogger(__name__)
@@ -137,6 +140,7 @@ def build_server(
     contexts: Mapping[str, ContextSource] | None = None,
     background: Sequence[Background] = (),
     window: float = WINDOW,
+    approvals: Approvals | None = None,
 ) -> XdrServer:
     """The server over ``store``.
 
@@ -149,9 +153,13 @@ def build_server(
         contexts: by name, the sources that can tell more about an alert.
         background: what runs beside the server; one that fails is logged and started again, one that returns is done.
         window: seconds between two notifications of one URI.
+        approvals: where proposals go; without, there is no tool that proposes.
     """
     desk = Desk(store, clock, Cursors(cursor_key), facts)
     notifier = Notifier(store, clock, window=window)
+    told_ids = ToldIds()
+    proposing = [propose_tool(desk, approvals, told_ids)] if approvals else []
+    noting = [told_ids.listen] if approvals else []
 
     @asynccontextmanager
     async def lifespan(_mcp: MCPServer[Any]) -> AsyncIterator[XdrServer]:
@@ -163,11 +171,11 @@ def build_server(
         title="XDR alerts",
         version=version,
         instructions=INSTRUCTIONS,
-        tools=alert_tools(desk, LiveContext(contexts or {}, clock)),
+        tools=[*alert_tools(desk, LiveContext(contexts or {}, clock)), *proposing],
         log_level="WARNING",
         lifespan=lifespan,
         subscriptions=notifier.bus,
-        middleware=[_unknown_prompt],
+        middleware=[_unknown_prompt, *noting],
         cache_hints={
             "prompts/list": CacheHint(ttl_ms=_LISTS_LIVE_MS, scope="public"),
             "tools/list": CacheHint(ttl_ms=_LISTS_LIVE_MS, scope="public"),

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-import msgspec.inspect
-
-from xdr_mcp.alert import Alert
+from xdr_mcp.alert import UNTRUSTED_FIELDS, Alert, Entity
 from xdr_mcp.interfaces import Store
 from xdr_mcp.query import Query, Words, words_of
 
@@ -48,17 +46,7 @@ def _holds(alert: Alert, words: tuple[str, ...]) -> bool:
 
 def untrusted_texts(alert: Alert) -> Iterator[str]:
     """Every text of an alert that whoever is on the monitored host can choose."""
-    for name in _UNTRUSTED:
-        value = getattr(alert, name)
-        yield from (value,) if isinstance(value, str) else value
-    yield from (entity.value for entity in alert.entities)
-
-
-def _marked(field: msgspec.inspect.Field) -> bool:
-    kind = field.type
-    return isinstance(kind, msgspec.inspect.Metadata) and bool((kind.extra or {}).get("untrusted"))
-
-
-_ALERT = msgspec.inspect.type_info(Alert)
-assert isinstance(_ALERT, msgspec.inspect.StructType)
-_UNTRUSTED = tuple(field.name for field in _ALERT.fields if _marked(field))
+    for name in UNTRUSTED_FIELDS:
+        value: str | tuple[str | Entity, ...] = getattr(alert, name)
+        for each in (value,) if isinstance(value, str) else value:
+            yield each.value if isinstance(each, Entity) else each
