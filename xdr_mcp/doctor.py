@@ -197,10 +197,9 @@ async def _check_archive(store: Store, tell: Tell) -> None:
 
 async def _check_dead_letters(store: Store, tell: Tell) -> None:
     check = _Check(tell, "archive", "look for changes that a sink refused")
-    number = sum(state.dead_letters for state in await store.sinks())
     if letters := await store.dead_letters(1):
-        newest = letters[0]
-        told = f"{max(number, 1)}, the newest by {newest.sink}, change {newest.seq}: {newest.reason}"
+        newest, number = letters[0], sum(state.dead_letters for state in await store.sinks())
+        told = f"{number}, the newest by {newest.sink}, change {newest.seq}: {newest.reason}"
         check.warn(told, "mend the reason; the alerts are in the store nevertheless")
     else:
         check.ok("none")

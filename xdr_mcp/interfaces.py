@@ -586,7 +586,7 @@ class Store(Protocol):
         ...
 
     async def sinks(self) -> tuple[SinkState, ...]:
-        """Every sink that ever moved its position, by name."""
+        """Every sink that ever took or refused a change, by name."""
         ...
 
     async def forget_sink(self, sink: str, lease: Lease) -> None:

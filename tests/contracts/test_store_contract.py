@@ -859,8 +859,10 @@ async def test_every_sink_is_told_with_its_place_and_what_it_refused(store: Stor
     await store.move("archive", 7)
     for seq in (1, 2):
         await store.bury(DeadLetter(sink="webhook", seq=seq, reason="no", at=START))
+    await store.bury(DeadLetter(sink="new", seq=1, reason="no", at=START))
     assert await store.sinks() == (
         SinkState(sink="archive", position=7),
+        SinkState(sink="new", position=0, dead_letters=1),
         SinkState(sink="webhook", position=3, dead_letters=2),
     )
 

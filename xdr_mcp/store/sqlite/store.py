@@ -273,8 +273,9 @@ class SqliteStore:
 
         def work(connection: apsw.Connection) -> tuple[SinkState, ...]:
             rows = connection.execute(
-                "SELECT sink, seq, (SELECT count(*) FROM dead_letters AS d WHERE d.sink = p.sink)"
-                " FROM positions AS p ORDER BY sink"
+                "SELECT sink, max(seq), sum(letters) FROM ("
+                "SELECT sink, seq, 0 AS letters FROM positions UNION ALL SELECT sink, 0, 1 FROM dead_letters"
+                ") GROUP BY sink ORDER BY sink"
             )
             return tuple(SinkState(sink=sink, position=seq, dead_letters=letters) for sink, seq, letters in rows)
 
