@@ -10,7 +10,7 @@ import apsw
 import pytest
 from model_vendor import START, record
 
-from xdr_mcp.alert import Entity, EntityKind
+from xdr_mcp.alert import Entity, EntityKind, Severity, Status
 from xdr_mcp.interfaces import Page, Position
 from xdr_mcp.query import Pattern, parse
 from xdr_mcp.store.sqlite.file import migrations, open_writer
@@ -93,6 +93,28 @@ def test_what_is_a_set_of_alerts_a_value_is_answered_by_one_full_text_expression
     assert where.conditions == ()
 
 
+def test_a_level_is_compared_where_values_or_words_lead_and_leads_where_it_is_rare(connection: apsw.Connection) -> None:
+    made = tuple(
+        record(str(n), START, severity=Severity.HIGH if n % 2 else Severity.LOW, status=Status.NEW) for n in range(400)
+    )
+    rare = record("rare", START, severity=Severity.CRITICAL)
+    save_page(connection, prepare(Page((*made, rare), START)), source="x", lease="", now=START)
+    for text in (
+        "host:web-01 severity:high",
+        "ransom severity:high",
+        "host:web-01 not (severity:low or status:closed)",
+    ):
+        where = compiled(connection, text).where
+        assert ("a.severity" in where.conditions[0], "s4" in where.match) == (True, False)
+    for text in (
+        "severity:high",
+        "severity:high status:new",
+        "not host:web-01 severity:high",
+        "host:x severity:critical",
+    ):
+        assert compiled(connection, text).where.conditions == ()
+
+
 def test_a_bound_on_created_bounds_the_walk(connection: apsw.Connection) -> None:
     everything, bounded = (compiled(connection, text).where for text in ("", "since:-24h until:-1h"))
     assert everything.least_key < bounded.least_key < bounded.largest_key < everything.largest_key
@@ -155,4 +177,5 @@ def test_the_values_of_a_field_are_read_without_stepping_through_all_their_posti
 def test_a_value_that_is_asked_for_whole_is_not_looked_up(connection: apsw.Connection) -> None:
     statements = Statements(connection)
     statements.watch(lambda: compiled(connection, "host:web-01 technique:T1059 severity>=high"))
-    assert statements.texts == []
+    (told,) = statements.texts
+    assert plan(connection, told) == "CO-ROUTINE a; SEARCH tallies USING PRIMARY KEY (unit=?); SCAN a"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from functools import partial
 from heapq import nlargest
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from xdr_mcp.query import Query, matches
 from xdr_mcp.store.sqlite.keys import LARGEST
 from xdr_mcp.store.sqlite.past import overtaken, seq_at
 from xdr_mcp.store.sqlite.revisions import alert_of, bounded
-from xdr_mcp.store.sqlite.tallies import Tallied, tallied
+from xdr_mcp.store.sqlite.tallies import Tallied, share, tallied
 from xdr_mcp.store.sqlite.vocabulary import fitting
 from xdr_mcp.store.sqlite.where import Where, compile_where
 
@@ -81,7 +82,7 @@ class Selection(Struct, frozen=True):
 
 def asked(connection: apsw.Connection, query: Query, as_of: datetime | None = None) -> Asked:
     """The query, compiled for this snapshot. Raises QueryError."""
-    where = compile_where(query.root, lambda field, pattern: fitting(connection, field, pattern))
+    where = compile_where(query.root, partial(fitting, connection), partial(share, connection))
     return Asked(query, where, None if as_of is None else seq_at(connection, as_of))
 
 

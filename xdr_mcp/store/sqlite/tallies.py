@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from xdr_mcp.query import And, Comparison, Level, Moment, Not, Or
+from xdr_mcp.query import Comparison, Moment
 from xdr_mcp.store.sqlite.keys import first_key, last_key, microseconds
 from xdr_mcp.store.sqlite.rows import insert
-from xdr_mcp.store.sqlite.where import bindable, conjuncts
+from xdr_mcp.store.sqlite.where import conjuncts, level_condition, only_levels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import apsw
 
@@ -28,6 +28,8 @@ HOUR = 3_600_000_000
 LEVELS = ("severity", "status", "verdict")
 _DAY = 24
 """Hours."""
+_SAMPLE = 100
+"""Rows; a day has some twenty."""
 _FOREVER = 10**7 * _DAY * HOUR
 """Microseconds of whole days; no time is as far from 1970."""
 
@@ -70,7 +72,7 @@ class Tallied(Struct, frozen=True):
     """What is asked about severity, status, verdict and created time, and nothing else."""
 
     condition: str
-    parameters: tuple[int | float, ...]
+    parameters: tuple[int | float | str, ...]
     start: int
     end: int
     """Half-open, in microseconds."""
@@ -83,7 +85,7 @@ class Tallied(Struct, frozen=True):
         union = " UNION ALL ".join(sql for sql, _ in parts)
         numbers = [number for _, bounds in parts for number in bounds]
         return connection.execute(
-            f"SELECT sum(alerts), {', '.join(columns) or 0} FROM ({union}) WHERE {self.condition}"  # noqa: S608 (our own words; values are bound)
+            f"SELECT sum(alerts), {', '.join(columns) or 0} FROM ({union}) AS a WHERE {self.condition}"  # noqa: S608 (our own words; values are bound)
             f" GROUP BY {', '.join(columns) or 2}",
             (*numbers, *self.parameters),
         )
@@ -118,6 +120,18 @@ def _bounds(start: int, end: int) -> tuple[int, ...]:
     return first_key(start), last_key(end), start, end
 
 
+def share(connection: apsw.Connection, levels: Sequence[Node]) -> float:
+    """The part of the alerts of some recent days for which all of these hold, which are ``only_levels``; 0 to 1."""
+    parameters: list[int | float | str] = []
+    condition = " AND ".join([level_condition(node, parameters) for node in levels])
+    found: float | None = connection.execute(
+        f"SELECT total(alerts) FILTER (WHERE {condition}) / sum(alerts) FROM"  # noqa: S608 (our own words; values are bound)
+        " (SELECT * FROM tallies WHERE unit = ? ORDER BY start DESC LIMIT ?) AS a",
+        (*parameters, _DAY, _SAMPLE),
+    ).get
+    return 0.0 if found is None else found
+
+
 def tallied(root: Node | None) -> Tallied | None:
     """The question, when tallies answer it."""
     start, end = -_FOREVER, _FOREVER
@@ -128,12 +142,12 @@ def tallied(root: Node | None) -> Tallied | None:
                 return None
             low, high = _interval(node)
             start, end = max(start, low), min(end, high)
-        elif _only_levels(node):
+        elif only_levels(node):
             levels.append(node)
         else:
             return None
-    parameters: list[int | float] = []
-    condition = " AND ".join([_condition(node, parameters) for node in levels])
+    parameters: list[int | float | str] = []
+    condition = " AND ".join([level_condition(node, parameters) for node in levels])
     return Tallied(condition or "1", tuple(parameters), start, end)
 
 
@@ -146,34 +160,3 @@ def _interval(node: Moment) -> tuple[int, int]:
             return -_FOREVER, at + (node.comparison is Comparison.LE)
         case _:
             return at, at + 1
-
-
-def _only_levels(node: Node) -> bool:
-    match node:
-        case Level():
-            return node.field in LEVELS
-        case And() | Or():
-            return all(map(_only_levels, node.nodes))
-        case Not():
-            return _only_levels(node.node)
-        case _:
-            return False
-
-
-def _condition(node: Node, parameters: list[int | float]) -> str:
-    match node:
-        case Level():
-            parameters.append(bindable(node.value))
-            return f"{node.field} {node.comparison.value} ?"
-        case Not():
-            return f"NOT {_condition(node.node, parameters)}"
-        case And():
-            return f"({' AND '.join(_conditions(node.nodes, parameters)) or 1})"
-        case Or():
-            return f"({' OR '.join(_conditions(node.nodes, parameters)) or 0})"
-        case _:
-            raise AssertionError(node)
-
-
-def _conditions(nodes: Iterable[Node], parameters: list[int | float]) -> list[str]:
-    return [_condition(node, parameters) for node in nodes]

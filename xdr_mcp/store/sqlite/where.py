@@ -2,7 +2,8 @@
 
 Everything that is a set of alerts per value (keywords, words, severity, status, verdict) is in one inverted index, whose
 rowid is the listing's order. So And, Or and Not over them is one MATCH that is walked newest first and left early, instead
-of a join of indexes. Only numbers and times are compared in SQL.
+of a join of indexes. Numbers and times are compared in SQL; so are severity, status and verdict where values or words lead to
+few alerts already, for a set of a third of all alerts is slow to step through beside a small one.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ NOTHING = "terms : nothing"
 """No alert has this token."""
 DEEPEST = 60
 """FTS5 gives up at about 250 levels, SQLite's parser at 1,000."""
+RARE = 0.01
+"""A severity, status or verdict that fewer alerts have leads to them faster than most words do."""
 MOST_VALUES = 500
 """A wildcard that fits more values than this is looked up apart, a few hundred postings at a time."""
 
@@ -66,13 +69,49 @@ class Where(Struct, frozen=True):
     largest_key: int
 
 
-def compile_where(root: Node | None, fitting: Callable[[str, Pattern], Sequence[str]]) -> Where:
+def compile_where(
+    root: Node | None,
+    fitting: Callable[[str, Pattern], Sequence[str]],
+    share: Callable[[Sequence[Node]], float],
+) -> Where:
     """``root`` as conditions on ``alerts AS a``; parameters are always bound.
+
+    ``fitting`` gives the tokens of a field that fit a pattern, ``share`` the part of recent alerts that all of some
+    ``only_levels`` hold for, 0 to 1.
 
     Raises:
         QueryError: it is nested too deeply, or names a field that does not exist.
     """
-    return _Compiler(fitting).where(root)
+    return _Compiler(fitting, share).where(root)
+
+
+def only_levels(node: Node) -> bool:
+    """Whether it asks about nothing but severity, status and verdict."""
+    match node:
+        case Level():
+            return node.field in _RANKS
+        case And() | Or():
+            return all(map(only_levels, node.nodes))
+        case Not():
+            return only_levels(node.node)
+        case _:
+            return False
+
+
+def level_condition(node: Node, parameters: list[int | float | str]) -> str:
+    """One that is ``only_levels`` as a condition on columns of ``a``, none of which is ever missing."""
+    match node:
+        case Level():
+            parameters.append(bindable(node.value))
+            return f"a.{node.field} {node.comparison.value} ?"
+        case Not():
+            return f"NOT {level_condition(node.node, parameters)}"
+        case And():
+            return f"({' AND '.join([level_condition(part, parameters) for part in node.nodes]) or 1})"
+        case Or():
+            return f"({' OR '.join([level_condition(part, parameters) for part in node.nodes]) or 0})"
+        case _:
+            raise AssertionError(node)
 
 
 def after_prefix(prefix: str) -> str:
@@ -84,26 +123,38 @@ def after_prefix(prefix: str) -> str:
 
 
 class _Compiler:
-    def __init__(self, fitting: Callable[[str, Pattern], Sequence[str]]) -> None:
+    def __init__(
+        self, fitting: Callable[[str, Pattern], Sequence[str]], share: Callable[[Sequence[Node]], float]
+    ) -> None:
         self._fitting = fitting
+        self._share = share
         self._known: dict[tuple[str, Pattern], Sequence[str]] = {}
         self._parameters: list[int | float | str] = []
 
     def where(self, root: Node | None) -> Where:
         _refuse_depth(root)
         indexed: list[Node] = []
-        conditions: list[str] = []
-        least, largest = 0, LARGEST
+        others: list[Node] = []
         for node in conjuncts(root):
-            if self._expression(node) is not None:
-                indexed.append(node)
-                continue
-            conditions.append(self._condition(node))
+            (others if self._expression(node) is None else indexed).append(node)
+        compared = self._compared(indexed)
+        if compared:
+            indexed = [node for node in indexed if not only_levels(node)]
+        conditions = [level_condition(node, self._parameters) for node in compared]
+        conditions += [self._condition(node) for node in others]
+        least, largest = 0, LARGEST
+        for node in others:
             if isinstance(node, Moment) and node.field == "created":
                 low, high = _key_range(node)
                 least, largest = max(least, low), min(largest, high)
         match = self._all(indexed) if indexed else None
         return Where(match or "", tuple(conditions), tuple(self._parameters), least, largest)
+
+    def _compared(self, indexed: Sequence[Node]) -> Sequence[Node]:
+        """Those that are better compared in SQL."""
+        levels = [node for node in indexed if only_levels(node)]
+        leading = [node for node in indexed if not (only_levels(node) or isinstance(node, Not))]
+        return levels if levels and leading and self._share(levels) >= RARE else ()
 
     def _expression(self, node: Node) -> str | None:  # noqa: PLR0911 (one a kind of node)
         """The node as a full-text expression; None when it is not all in the full-text index."""
