@@ -57,7 +57,7 @@ class Assistant:
         structured = result.structured_content or {}
         asked, read = said(tool) + said(arguments), said(structured) if structured else 0
         parsed = [(text, data_in(text)) for text in texts]
-        data = max((structured, *(found for _, found in parsed)), key=len)
+        data = max((structured, *(found for _, found in parsed)), key=said)
         prose = "\n".join(text if result.is_error else words_around(text) for text in texts)
         failed = bool(result.is_error)
         tokens = _tokens(asked + read + sum(map(said, texts)))

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import httpx
+
 from evals.asking import Answer, Question, is_right
 from evals.assistant import Assistant, Call, ToolRefused
 from evals.estate import World, connected
@@ -52,11 +54,8 @@ async def asked(question: Question, here: World, answering: Answering = scripted
         assistant = Assistant(client)
         try:
             answer = await answering(question, assistant)
-        except (
-            ToolRefused,
-            LookupError,
-            ValueError,
-        ) as error:  # no answer: the tools gave something else than expected
+        except (ToolRefused, LookupError, ValueError, httpx.HTTPError) as error:
+            # No answer: the tools gave something else than was expected, or a model failed. The report says so.
             return Outcome(question, None, assistant.calls, f"{type(error).__name__}: {error}")
         return Outcome(question, answer, assistant.calls)
 

@@ -1,4 +1,4 @@
-"""The same alerts, the same ten questions, three servers: ``python -m bench.peers``, after ``scripts/setup-peers``.
+"""The same alerts, the same ten questions, four servers: ``python -m bench.peers``, after ``scripts/setup-peers``.
 
 Each server is started as its makers say and asked over stdio or HTTP by the same client, against a simulated backend in its
 vendor's shapes. Printed are the tokens it costs to connect, those of 25 alerts, and for each question calls and tokens. An
@@ -22,16 +22,18 @@ from typing import Any
 import anyio
 from mcp import Client, StdioServerParameters, stdio_client
 
-from bench.peers import falcon, ours, secops
+from bench.peers import falcon, klaxon, ours, secops
 from bench.peers.answering import Cannot, Peer
 from bench.peers.falcon_backend import Falcon
 from bench.peers.questions import SOURCE, Question, Subject, questions, subject
 from bench.peers.secops_backend import SecOps
+from bench.peers.wazuh_backend import Wazuh
 from evals.assistant import ToolRefused, tokens_to_connect
 from evals.estate import World, connected, served, world
 
 ROOT = Path(__file__).parents[2]
 INSTALLED = ROOT / ".venv-peers"
+PEERS = ("falcon-mcp", "google-secops-mcp", "klaxon-mcp")
 
 
 @dataclass
@@ -84,7 +86,7 @@ async def started(name: str, module: str, environment: Mapping[str, str], *argum
             yield client
 
 
-def peers(here: World, falcon_url: str, secops_url: str) -> list[Peer]:
+def peers(here: World, falcon_url: str, secops_url: str, wazuh_url: str) -> list[Peer]:
     """The servers to compare, the peers first."""
     falcon_settings = {
         "FALCON_BASE_URL": falcon_url,
@@ -92,6 +94,7 @@ def peers(here: World, falcon_url: str, secops_url: str) -> list[Peer]:
         "FALCON_CLIENT_SECRET": "simulated",
     }
     redirected = {"SECOPS_BACKEND": secops_url, "PYTHONPATH": str(Path(__file__).parent / "redirected")}
+    start_klaxon = partial(started, "klaxon-mcp", "klaxon-mcp", {"KLAXON_INDEXER_URL": wazuh_url})
     start_falcon = partial(started, "falcon-mcp", "falcon-mcp", falcon_settings)
     start_dynamic = partial(start_falcon, "--dynamic")
     start_one_module = partial(start_falcon, "--modules", "detections")
@@ -101,6 +104,7 @@ def peers(here: World, falcon_url: str, secops_url: str) -> list[Peer]:
         Peer("falcon-mcp, detections alone", start_one_module, falcon.PAGE, falcon.ANSWERS),
         Peer("falcon-mcp, dynamic", start_dynamic, falcon.PAGE, falcon.ANSWERS, falcon.Discovering),
         Peer("google-secops-mcp", start_secops, secops.PAGE, secops.ANSWERS),
+        Peer("klaxon-mcp", start_klaxon, klaxon.PAGE, klaxon.ANSWERS),
         Peer("xdr-mcp", partial(connected, here), ours.PAGE, ours.ANSWERS),
     ]
 
@@ -111,10 +115,10 @@ async def compare() -> list[Measured]:
         folder = stack.enter_context(TemporaryDirectory(prefix="xdr-mcp-peers-"))
         here = await stack.enter_async_context(world(Path(folder)))
         revisions = here.revisions_of(SOURCE)
-        falcon_url = await stack.enter_async_context(served(Falcon(revisions).app))
-        secops_url = await stack.enter_async_context(served(SecOps(revisions).app))
+        backends = (Falcon(revisions).app, SecOps(revisions).app, Wazuh(revisions).app)
+        urls = [await stack.enter_async_context(served(backend)) for backend in backends]
         asked, about = questions(here), subject(here)
-        return [await measured(peer, asked, about) for peer in peers(here, falcon_url, secops_url)]
+        return [await measured(peer, asked, about) for peer in peers(here, *urls)]
 
 
 def show(found: list[Measured]) -> None:
@@ -138,10 +142,10 @@ def show(found: list[Measured]) -> None:
 def main() -> None:
     """Measure and print."""
     argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__).parse_args()
-    missing = [name for name in ("falcon-mcp", "google-secops-mcp") if not (INSTALLED / name / "installed").exists()]
+    missing = [name for name in PEERS if not (INSTALLED / name / "installed").exists()]
     if missing:
         sys.exit(f"not installed: {', '.join(missing)}; run scripts/setup-peers")
-    installed = [(INSTALLED / name / "installed").read_text().strip() for name in ("falcon-mcp", "google-secops-mcp")]
+    installed = [(INSTALLED / name / "installed").read_text().strip() for name in PEERS]
     print(f"{', '.join(installed)}, xdr-mcp=={version('xdr-mcp')}\n")
     show(anyio.run(compare))
 

@@ -5,25 +5,26 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from bench.peers import falcon, ours, secops
+from bench.peers import falcon, klaxon, ours, secops
 from bench.peers.answering import Cannot
 from bench.peers.falcon_backend import Falcon
 from bench.peers.questions import SOURCE, questions, subject
 from bench.peers.secops_backend import SecOps
+from bench.peers.wazuh_backend import INDEX, Wazuh
 from evals.assistant import Assistant
 from evals.estate import World, connected
 
 pytestmark = pytest.mark.anyio
 
 
-def vendor(app: Falcon | SecOps) -> httpx.AsyncClient:
+def vendor(app: Falcon | SecOps | Wazuh) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=app.app), base_url="http://vendor.test")
 
 
 def test_every_server_answers_every_question_or_says_why_it_cannot(here: World) -> None:
     asked = [question.name for question in questions(here)]
     assert len(asked) == 10
-    for answers in (falcon.ANSWERS, secops.ANSWERS, ours.ANSWERS):
+    for answers in (falcon.ANSWERS, secops.ANSWERS, klaxon.ANSWERS, ours.ANSWERS):
         assert list(answers) == asked
         assert all(answer.why for answer in answers.values() if isinstance(answer, Cannot))
 
@@ -55,3 +56,11 @@ async def test_the_backends_know_the_same_alerts(here: World) -> None:
         found = {alert["id"].removeprefix("de_") for rule in told["ruleAlerts"] for alert in rule["alerts"]}
         assert found == true
         assert not told["tooManyAlerts"]
+    async with vendor(Wazuh(revisions)) as client:
+        body = {"size": 9999, "aggs": {"by": {"terms": {"field": "wazuh.rule.level"}}}}
+        told = (await client.post(f"/{INDEX}/_search", json=body)).json()
+        assert {hit["_source"]["event"]["id"] for hit in told["hits"]["hits"]} == true
+        counts = {bucket["key"]: bucket["doc_count"] for bucket in told["aggregations"]["by"]["buckets"]}
+        assert counts == next(question.truth for question in questions(here) if question.name == "group")
+        with pytest.raises(ValueError, match="does not understand"):
+            await client.post(f"/{INDEX}/_search", json={"query": {"match": {"message": "x"}}})
