@@ -77,11 +77,13 @@ async def measured(peer: Peer, asked: list[Question], about: Subject) -> Measure
 
 @asynccontextmanager
 async def started(name: str, module: str, environment: Mapping[str, str], *arguments: str) -> AsyncIterator[Client]:
-    """A client of a server that was installed by ``scripts/setup-peers``, as a process of its own."""
+    """A client of a server that was installed by ``scripts/setup-peers``: a process of its own, in a folder that is removed."""
     python = INSTALLED / name / "bin" / module
     kept = {variable: os.environ[variable] for variable in ("PATH", "HOME") if variable in os.environ}
-    parameters = StdioServerParameters(command=str(python), args=list(arguments), env={**kept, **environment})
-    with Path(os.devnull).open("w") as silent:  # noqa: ASYNC230 (nothing is read or written there)
+    with TemporaryDirectory(prefix="xdr-mcp-peer-") as folder, Path(os.devnull).open("w") as silent:  # noqa: ASYNC230 (nothing is read or written there)
+        parameters = StdioServerParameters(
+            command=str(python), args=list(arguments), env={**kept, **environment}, cwd=folder
+        )
         async with Client(stdio_client(parameters, errlog=silent), mode="legacy") as client:
             yield client
 
