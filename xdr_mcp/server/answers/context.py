@@ -19,7 +19,7 @@ from xdr_mcp.alert import Alert
 from xdr_mcp.errors import SourceError
 from xdr_mcp.interfaces import Clock, ContextItems, ContextSource
 from xdr_mcp.server.answers.budget import Answer, fitted, most_that_fit
-from xdr_mcp.server.answers.coverage import caveat
+from xdr_mcp.server.answers.coverage import Detail, caveat
 from xdr_mcp.server.answers.desk import Desk, Reach
 from xdr_mcp.server.answers.storms import Storm
 from xdr_mcp.server.answers.telling import COMPACT, FULL, one_line, told_entity, told_row
@@ -149,7 +149,7 @@ async def alert_context(
 def _told(fetched: _Fetched, reach: Reach, now: datetime, budget: int) -> Answer:
     most = max((len(part.items) for part in fetched.parts.values()), default=0)
 
-    def form(number: int, reduced: str = "", *, brief: bool = False) -> Answer:
+    def form(number: int, reduced: str = "", *, brief: bool = False, detail: Detail = Detail.FULL) -> Answer:
         data = _told_alert(fetched.alert, brief=brief)
         for name, part in fetched.parts.items():
             items = [_brief(item) if brief else item for item in part.items[:number]]
@@ -157,18 +157,18 @@ def _told(fetched: _Fetched, reach: Reach, now: datetime, budget: int) -> Answer
             data[name] = {"items": items, "total": total, "age_s": round((now - part.fetched).total_seconds())}
         data |= {"failed": fetched.failed} if fetched.failed else {}
         data |= {"reduced": reduced} if reduced else {}
-        data |= {"untrusted": ["alert", *fetched.parts]} | reach.told(brief=brief)
+        data |= {"untrusted": ["alert", *fetched.parts]} | reach.told(detail)
         told = [f"{len(part.items)} {name}" for name, part in fetched.parts.items()]
         told += [f"not fetched: {', '.join(fetched.failed)}"] if fetched.failed else []
         return Answer(f"{'; '.join(told)}. {caveat(data['coverage'])}".strip(), data)
 
     brief = "brief items: plain values alone"
-    answer = fitted((form(most), form(most, brief, brief=True)), budget)
+    answer = fitted((form(most), form(most, brief, brief=True, detail=Detail.BRIEF)), budget)
     if answer.tokens <= budget or not most:
         return answer
-    number = most_that_fit(most, lambda count: form(count, brief, brief=True).tokens <= budget)
-    some = form(number, f"{number} items each, {brief}", brief=True)
-    return some if some.tokens <= budget else form(0, "totals alone", brief=True)
+    number = most_that_fit(most, lambda count: form(count, brief, brief=True, detail=Detail.BARE).tokens <= budget)
+    some = form(number, f"{number} items each, {brief}", brief=True, detail=Detail.BARE)
+    return some if some.tokens <= budget else form(0, "totals alone", brief=True, detail=Detail.BARE)
 
 
 def _told_alert(alert: Alert, *, brief: bool) -> dict[str, Any]:

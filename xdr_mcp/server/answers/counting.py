@@ -8,7 +8,7 @@ from typing import Any
 from xdr_mcp.interfaces import Grouped
 from xdr_mcp.query import parse
 from xdr_mcp.server.answers.budget import Answer, fitted, most_that_fit
-from xdr_mcp.server.answers.coverage import caveat
+from xdr_mcp.server.answers.coverage import Detail, caveat
 from xdr_mcp.server.answers.desk import Desk
 from xdr_mcp.server.answers.telling import told_time
 from xdr_mcp.untrusted import contained_line
@@ -45,7 +45,7 @@ async def counts(
     else:
         grouped = Grouped((), 0, await desk.store.count(query, moment))
 
-    def form(number: int, *, brief: bool = False) -> Answer:
+    def form(number: int, detail: Detail) -> Answer:
         data: dict[str, Any] = {"total": grouped.total}
         if by:
             data["groups"] = [
@@ -59,15 +59,14 @@ async def counts(
             data["reduced"] = f"{number} of {len(grouped.groups)} groups"
         if any(name not in _OURS for name in by):
             data["untrusted"] = ["groups"]
-        data |= reach.told(brief=brief)
+        data |= reach.told(detail)
         return Answer(f"{grouped.total} alerts. {caveat(data['coverage'])}".strip(), data)
 
-    full = fitted((form(len(grouped.groups)), form(len(grouped.groups), brief=True)), allowed)
+    full = fitted((form(len(grouped.groups), detail) for detail in reversed(Detail)), allowed)
     if full.tokens <= allowed or not grouped.groups:
         return full
-    return form(
-        most_that_fit(len(grouped.groups), lambda number: form(number, brief=True).tokens <= allowed), brief=True
-    )
+    fits = most_that_fit(len(grouped.groups), lambda number: form(number, Detail.BARE).tokens <= allowed)
+    return form(fits, Detail.BARE)
 
 
 _OURS = frozenset({"severity", "status", "verdict", "source", "risk_score", "confidence", "count"})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from enum import IntEnum
 from typing import Any
 
 from msgspec import Struct
@@ -20,6 +21,8 @@ from xdr_mcp.server.answers.telling import one_line, told_time
 BLIND = "blind"
 
 _ERROR_SHOWN = 200
+_WHY_SHOWN = 100
+"""Characters of an error beside an answer; ``source_status`` tells more."""
 _WINDOWS_SHOWN = 5
 _NAMED = 4
 """Sources that are told by name where there is little room."""
@@ -60,16 +63,34 @@ def sources_of(query: Query, states: Sequence[SourceState]) -> list[SourceState]
     return named or list(states)
 
 
-def told_coverage(
-    states: Iterable[SourceState], now: datetime, span: Span = EVER, *, brief: bool = False
-) -> list[dict[str, Any]]:
-    """Per source: its state, how many seconds old its picture is, how late its alerts come, and its gaps in the span.
+class Detail(IntEnum):
+    """How much is told about each source, where room is short."""
 
-    ``begins`` is where its history begins, when the span reaches back further. With ``brief``, state and age alone, and of
-    many sources only how many there are in each state.
-    """
-    told = [_told_source(state, now, span) for state in states]
-    return _briefly(told) if brief else told
+    BARE = 0
+    """State and age; of many sources, only how many there are in each state."""
+    BRIEF = 1
+    """The newest gap, too."""
+    FULL = 2
+    """All gaps, how late its alerts come, where its history begins (when the span reaches back further), and why it fails."""
+
+
+_TOLD = {
+    Detail.BARE: ("source", "state", "age_s"),
+    Detail.BRIEF: ("source", "state", "age_s", "gaps", "more_gaps"),
+}
+
+
+def told_coverage(
+    states: Iterable[SourceState], now: datetime, span: Span = EVER, detail: Detail = Detail.FULL
+) -> list[dict[str, Any]]:
+    """Per source: its state, how many seconds old its picture is, and so on, as ``detail`` says."""
+    told = [_told_source(state, now, span, detail) for state in states]
+    if detail is Detail.FULL:
+        return told
+    if len(told) > _NAMED:
+        numbers = Counter(one["state"] for one in told)
+        return [{"sources": numbers[state], "state": state} for state in sorted(numbers)]
+    return [{key: one[key] for key in _TOLD[detail] if key in one} for one in told]
 
 
 def caveat(coverage: Sequence[dict[str, Any]]) -> str:
@@ -93,17 +114,10 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _briefly(told: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    if len(told) <= _NAMED:
-        return [{key: one[key] for key in ("source", "state", "age_s") if key in one} for one in told]
-    numbers = Counter(one["state"] for one in told)
-    return [{"sources": numbers[state], "state": state} for state in sorted(numbers)]
-
-
 def told_state(state: SourceState, now: datetime) -> dict[str, Any]:
     """Everything that is known about one source and has a value."""
     health = state.health
-    told = _told_source(state, now, EVER) | {
+    told = _told_source(state, now, EVER, Detail.FULL) | {
         "alerts": state.alerts,
         "quarantined": state.quarantined,
         "lag_p50_s": _rounded(state.lag_p50),
@@ -125,7 +139,7 @@ def told_state(state: SourceState, now: datetime) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value not in (None, "", [])}
 
 
-def _told_source(state: SourceState, now: datetime, span: Span) -> dict[str, Any]:
+def _told_source(state: SourceState, now: datetime, span: Span, detail: Detail) -> dict[str, Any]:
     told: dict[str, Any] = {"source": one_line(state.source, _ERROR_SHOWN), "state": state.health.state}
     seen = state.coverage[-1].end if state.coverage else state.health.last_success
     if seen is not None:
@@ -133,22 +147,22 @@ def _told_source(state: SourceState, now: datetime, span: Span) -> dict[str, Any
     if why := _blindness(state, seen, span):
         return told | {"state": BLIND, "why": why}
     if state.health.state == "failing":
-        told["why"] = one_line(state.health.last_error, _ERROR_SHOWN)
+        told["why"] = one_line(state.health.last_error, _WHY_SHOWN)
     if state.lag_p99 is not None:
         told["lag_s"] = round(state.lag_p99)
-    return told | _told_limits(state, span)
+    return told | _told_limits(state, span, 1 if detail < Detail.FULL else _WINDOWS_SHOWN)
 
 
-def _told_limits(state: SourceState, span: Span) -> dict[str, Any]:
+def _told_limits(state: SourceState, span: Span, shown: int) -> dict[str, Any]:
     """What of the span was never read: before history begins, and in the gaps."""
     told: dict[str, Any] = {}
     if state.coverage and (span.start is None or span.start < state.coverage[0].start):
         told["begins"] = told_time(state.coverage[0].start)
     gaps = [gap for gap in state.gaps if span.touches(gap)]
     if gaps:
-        told["gaps"] = _told_windows(gaps)
-    if len(gaps) > _WINDOWS_SHOWN:
-        told["more_gaps"] = len(gaps) - _WINDOWS_SHOWN
+        told["gaps"] = _told_windows(gaps, shown)
+    if len(gaps) > shown:
+        told["more_gaps"] = len(gaps) - shown
     return told
 
 
@@ -158,7 +172,7 @@ def _blindness(state: SourceState, seen: datetime | None, span: Span) -> str:
     if health.state == "development":
         return "development mode: the vendor is never called"
     if seen is None:
-        error = one_line(health.last_error, _ERROR_SHOWN)
+        error = one_line(health.last_error, _WHY_SHOWN)
         return f"never read yet; last error: {error}" if error else "never read yet"
     if span.start is not None and state.coverage and span.start >= seen:
         return f"last read {told_time(seen)}, before the time asked about begins"
@@ -167,9 +181,9 @@ def _blindness(state: SourceState, seen: datetime | None, span: Span) -> str:
     return ""
 
 
-def _told_windows(windows: Sequence[Window]) -> list[list[str]]:
+def _told_windows(windows: Sequence[Window], shown: int = _WINDOWS_SHOWN) -> list[list[str]]:
     """The newest few."""
-    return [[told_time(window.start), told_time(window.end)] for window in windows[-_WINDOWS_SHOWN:]]
+    return [[told_time(window.start), told_time(window.end)] for window in windows[-shown:]]
 
 
 def _rounded(seconds: float | None) -> float | None:

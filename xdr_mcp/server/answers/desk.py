@@ -13,7 +13,7 @@ from xdr_mcp.alert import Change
 from xdr_mcp.errors import XdrMcpError
 from xdr_mcp.interfaces import Clock, SourceState, Store
 from xdr_mcp.query import Query, instant
-from xdr_mcp.server.answers.coverage import EVER, Span, sources_of, span_of, told_coverage
+from xdr_mcp.server.answers.coverage import EVER, Detail, Span, sources_of, span_of, told_coverage
 from xdr_mcp.server.cursor import Cursors
 from xdr_mcp.untrusted import contained, spell, unspell
 
@@ -33,9 +33,9 @@ class Reach(Struct, frozen=True):
     span: Span
     seq: int
 
-    def told(self, *, brief: bool = False) -> dict[str, Any]:
+    def told(self, detail: Detail = Detail.FULL) -> dict[str, Any]:
         """The part of every answer that says so; ``seq`` is where ``alert_changes`` goes on."""
-        return {"coverage": told_coverage(self.states, self.now, self.span, brief=brief), "seq": self.seq}
+        return {"coverage": told_coverage(self.states, self.now, self.span, detail), "seq": self.seq}
 
 
 class Desk:

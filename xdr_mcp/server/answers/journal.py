@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
+from datetime import datetime
 from typing import Any
 
 import anyio
@@ -16,11 +16,11 @@ import anyio.lowlevel
 import msgspec
 from msgspec import Struct
 
-from xdr_mcp.alert import Alert, Attack, Change, ChangeKind, Entity
+from xdr_mcp.alert import Alert, Attack, Change, Entity
 from xdr_mcp.errors import XdrMcpError
 from xdr_mcp.query import Query, matcher, parse
 from xdr_mcp.server.answers.budget import Answer, fitted, most_that_fit
-from xdr_mcp.server.answers.coverage import caveat
+from xdr_mcp.server.answers.coverage import Detail, caveat
 from xdr_mcp.server.answers.desk import Desk, Reach
 from xdr_mcp.server.answers.storms import Storm, fingerprint
 from xdr_mcp.server.answers.telling import ALERT_FIELDS, COMPACT, FULL, Shape, one_line, told_row, told_time
@@ -38,6 +38,8 @@ _ITEMS = 5
 """Entities, labels and the like of one change that are told one by one."""
 _OF_ITSELF = frozenset({"id", "source", "vendor_id", "updated"})
 """Fields that cannot change, or always do."""
+_OF_WEIGHT = ("severity", "status", "verdict", "assignee")
+"""Fields whose change is told even where there is little room."""
 
 
 class UnknownSeq(XdrMcpError):
@@ -128,47 +130,52 @@ def _matches(query: Query, change: Change, *, after_only: bool) -> bool:
 
 def _told_changes(read: _Read, reach: Reach, budget: int) -> Answer:
     number = len(read.changes)
-    forms = [
-        partial(_form, read, reach, number, FULL),
-        partial(_form, read, reach, number, COMPACT, "compact rows: names of the fields that changed"),
-        partial(_clustered, read, reach, number),
-    ]
-    if not read.changes:
-        forms = [partial(_answer, read, reach, 0, []), partial(_answer, read, reach, 0, [], reduced="brief coverage")]
-    answer = fitted((form() for form in forms), budget)
-    if answer.tokens <= budget or not read.changes:
+    forms = [_full, _compact, _clustered] if number else [_full, _clustered]
+    answer = fitted((form(read, reach, number) for form in forms), budget)
+    if answer.tokens <= budget or not number:
         return answer
     return _clustered(read, reach, most_that_fit(number, lambda fewer: _clustered(read, reach, fewer).tokens <= budget))
 
 
-def _form(read: _Read, reach: Reach, number: int, shape: Shape, reduced: str = "") -> Answer:
-    rows = [_told_change(change, shape) for change in read.changes[:number]]
-    return _answer(read, reach, number, rows, reduced=reduced)
+def _full(read: _Read, reach: Reach, number: int) -> Answer:
+    """Each change with the row of a new alert, or with what differs in another."""
+    rows = [
+        _head(change) | (told_row(Storm.of(change.alert), FULL) if change.before is None else _what_differs(change))
+        for change in read.changes[:number]
+    ]
+    return _answer(read, reach, number, rows, Detail.FULL)
+
+
+def _compact(read: _Read, reach: Reach, number: int) -> Answer:
+    """The same in less: of what differs, the work on it and how bad it is; of the rest, which fields."""
+    rows = [
+        _numbered(change)
+        | (told_row(Storm.of(change.alert), COMPACT) if change.before is None else _what_matters(change))
+        for change in read.changes[:number]
+    ]
+    return _answer(read, reach, number, rows, Detail.BRIEF, reduced="compact rows")
 
 
 def _clustered(read: _Read, reach: Reach, number: int) -> Answer:
-    """Changes of one kind to near-duplicates in one row: how many, and the ids."""
+    """Changes of one kind to near-duplicates in one row: which, and the ids."""
     groups: dict[Any, dict[str, Any]] = {}
     for change in read.changes[:number]:
-        row = groups.setdefault(
-            (change.kind, *fingerprint(change.alert)),
-            {
-                "seq": change.seq,
-                "kind": change.kind.value,
-                "severity": change.alert.severity.value,
-                "title": one_line(change.alert.title, COMPACT.title),
-                "ids": [],
-            },
-        )
+        key = (change.kind, *fingerprint(change.alert))
+        row = groups.setdefault(key, _numbered(change) | _named(change, COMPACT) | {"ids": []})
         row["ids"].append(spell(change.alert.id))
     counts = Counter(change.kind.value for change in read.changes[:number])
-    rows = list(groups.values())
     return _answer(
-        read, reach, number, rows, counts=dict(sorted(counts.items())), reduced="clusters of what looks alike"
+        read,
+        reach,
+        number,
+        [{name: value for name, value in row.items() if name != "id"} for row in groups.values()],
+        Detail.BARE,
+        counts=dict(sorted(counts.items())),
+        reduced="clusters of what looks alike" if number else "brief coverage",
     )
 
 
-def _answer(read: _Read, reach: Reach, number: int, rows: Sequence[dict[str, Any]], **told: Any) -> Answer:
+def _answer(read: _Read, reach: Reach, number: int, rows: list[dict[str, Any]], detail: Detail, **told: Any) -> Answer:
     left = len(read.changes) - number
     following = read.changes[number - 1].seq if left else read.seq
     if left:
@@ -176,19 +183,39 @@ def _answer(read: _Read, reach: Reach, number: int, rows: Sequence[dict[str, Any
     data: dict[str, Any] = {"changes": rows, "next": following, "more": read.more or left > 0}
     data |= {name: value for name, value in told.items() if value}
     data |= {"untrusted": ["title", "about", "fields"]} if rows else {}
-    data |= reach.told(brief="reduced" in data)
+    data |= reach.told(detail)
     line = f"{number} changes; what comes later: since={following}" + (", there are more" if data["more"] else "")
     return Answer(f"{line}. {caveat(data['coverage'])}".strip(), data)
 
 
-def _told_change(change: Change, shape: Shape) -> dict[str, Any]:
-    """A change in a few fields; what is new in the row of a new alert, what differs in that of another."""
-    head = {"seq": change.seq, "kind": change.kind.value, "at": told_time(change.saved)}
-    if change.kind is ChangeKind.CREATED or change.before is None:
-        return head | told_row(Storm.of(change.alert), shape)
-    row = {"id": spell(change.alert.id), "title": one_line(change.alert.title, shape.title)}
-    differences = told_differences(change.before, change.alert, shape.title)
-    return head | row | {"fields": differences if shape is FULL else sorted(differences)}
+def _head(change: Change) -> dict[str, Any]:
+    return _numbered(change) | {"at": told_time(change.saved)}
+
+
+def _numbered(change: Change) -> dict[str, Any]:
+    return {"seq": change.seq, "kind": change.kind.value}
+
+
+def _named(change: Change, shape: Shape) -> dict[str, Any]:
+    alert = change.alert
+    return {
+        "id": spell(alert.id),
+        "severity": alert.severity.value,
+        "title": one_line(alert.title, shape.title),
+    }
+
+
+def _what_differs(change: Change) -> dict[str, Any]:
+    assert change.before is not None, "a new alert differs from nothing"
+    return _named(change, FULL) | {"fields": told_differences(change.before, change.alert, FULL.title)}
+
+
+def _what_matters(change: Change) -> dict[str, Any]:
+    assert change.before is not None, "a new alert differs from nothing"
+    differences = told_differences(change.before, change.alert, COMPACT.title)
+    told: dict[str, Any] = {name: differences.pop(name) for name in _OF_WEIGHT if name in differences}
+    parts = {"fields": told, "also": sorted(differences)}
+    return _named(change, COMPACT) | {name: part for name, part in parts.items() if part}
 
 
 def told_differences(before: Alert, after: Alert, longest: int) -> dict[str, Any]:
@@ -200,7 +227,7 @@ def told_differences(before: Alert, after: Alert, longest: int) -> dict[str, Any
 
 def _difference(before: Any, after: Any, longest: int) -> Any:
     if not isinstance(after, tuple):
-        return contained_json(msgspec.to_builtins([before, after]), longest)
+        return [_value(before, longest), _value(after, longest)]
     told: dict[str, Any] = {}
     for name, items in (("added", _without(after, before)), ("removed", _without(before, after))):
         if items:
@@ -208,6 +235,10 @@ def _difference(before: Any, after: Any, longest: int) -> Any:
         if len(items) > _ITEMS:
             told[f"more_{name}"] = len(items) - _ITEMS
     return told or "order"
+
+
+def _value(value: Any, longest: int) -> Any:
+    return told_time(value) if isinstance(value, datetime) else contained_json(msgspec.to_builtins(value), longest)
 
 
 def _without(items: Sequence[Any], others: Sequence[Any]) -> list[Any]:

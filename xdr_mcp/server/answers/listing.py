@@ -15,7 +15,7 @@ from msgspec import Struct
 from xdr_mcp.interfaces import Position
 from xdr_mcp.query import Query, parse
 from xdr_mcp.server.answers.budget import Answer, fitted, most_that_fit
-from xdr_mcp.server.answers.coverage import caveat
+from xdr_mcp.server.answers.coverage import Detail, caveat
 from xdr_mcp.server.answers.desk import Desk, Reach
 from xdr_mcp.server.answers.storms import Folding, Storm, coarser
 from xdr_mcp.server.answers.telling import (
@@ -178,26 +178,26 @@ class _Listing:
         full = rows(FULL)
         if fields:
             full = lambda storms: [told_fields(storm.alert, fields) for storm in storms]  # noqa: E731 (as those above)
-        costs = self._told(page, reach, full, "").tokens
+        costs = self._told(page, reach, full, "", Detail.FULL).tokens
 
-        def form(rows: Rows, less: str = "", *, bare: bool = False) -> Form:
+        def form(rows: Rows, less: str = "", detail: Detail = Detail.BRIEF) -> Form:
             def told(part: Page, how: str) -> Answer:
                 reduced = ", ".join(filter(None, (how, less)))
-                return self._told(part, reach, rows, reduced and f"{reduced}; in full {costs} tokens", bare=bare)
+                return self._told(part, reach, rows, reduced and f"{reduced}; in full {costs} tokens", detail)
 
             return told
 
-        ids = form(_ids, "counts and ids", bare=True)
+        ids = form(_ids, "counts and ids", Detail.BARE)
         compact = form(rows(COMPACT), "compact rows")
         if fields:
-            return [form(full), compact, ids]
+            return [form(full, detail=Detail.FULL), compact, ids]
         brief = form(rows(BRIEF), "brief rows")
-        return [form(full), compact, brief, form(_clusters, "clusters of what looks alike"), ids]
+        return [form(full, detail=Detail.FULL), compact, brief, form(_clusters, "clusters of what looks alike"), ids]
 
-    def _told(self, page: Page, reach: Reach, rows: Rows, reduced: str, *, bare: bool = False) -> Answer:
+    def _told(self, page: Page, reach: Reach, rows: Rows, reduced: str, detail: Detail) -> Answer:
         told = rows(page.storms)
         data: dict[str, Any] = {"alerts": told, "total": page.total}
-        if bare:
+        if detail is Detail.BARE:
             data["counts"] = told_counts(page.storms)
         if page.next:
             data["next_cursor"] = self._desk.cursors.sign(Place(page.asked, page.total, page.next), *self._signed)
@@ -207,7 +207,7 @@ class _Listing:
             data["reduced"] = reduced
         if labels := sorted({name for row in told for name in row if name in _UNTRUSTED}):
             data["untrusted"] = labels
-        data |= reach.told(brief=bare)
+        data |= reach.told(detail)
         return Answer(_line(page, data), data)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from xdr_mcp.alert import Change
 from xdr_mcp.server.answers.budget import Answer, fitted
-from xdr_mcp.server.answers.coverage import caveat
+from xdr_mcp.server.answers.coverage import Detail, caveat
 from xdr_mcp.server.answers.desk import Desk, Reach
 from xdr_mcp.server.answers.storms import Storm
 from xdr_mcp.server.answers.telling import COMPACT, FULL, told_raw, told_revision, told_row, told_time, whole
@@ -60,6 +60,6 @@ def _size(value: Any) -> int:
 
 def _told(form: dict[str, Any], change: Change, reach: Reach) -> Answer:
     alert = form["alert"]
-    data = form | told_revision(change) | reach.told(brief="reduced" in form)
+    data = form | told_revision(change) | reach.told(Detail.BARE if "reduced" in form else Detail.FULL)
     line = f"{alert['severity']}, {alert['status']}, revision {change.revision}."
     return Answer(f"{line} {caveat(data['coverage'])}".strip(), data)

@@ -17,7 +17,7 @@ from msgspec import Struct
 from xdr_mcp.alert import Alert, EntityKind
 from xdr_mcp.query import Pattern, Query, Term, forms_of, value_of
 from xdr_mcp.server.answers.budget import Answer, fitted, most_that_fit
-from xdr_mcp.server.answers.coverage import caveat
+from xdr_mcp.server.answers.coverage import Detail, caveat
 from xdr_mcp.server.answers.desk import Desk, Reach
 from xdr_mcp.server.answers.storms import Folding, Storm, principals
 from xdr_mcp.server.answers.telling import COMPACT, FULL, Shape, one_line, told_row
@@ -137,7 +137,7 @@ def _told(found: _Found, reach: Reach, limit: int, budget: int) -> Answer:
         folding.take([relative.alert])
     storms = folding.storms
 
-    def form(number: int, shape: Shape | None, reduced: str = "") -> Answer:
+    def form(number: int, shape: Shape | None, detail: Detail, reduced: str = "") -> Answer:
         rows = [_row(found.alert, by_id[storm.alert.id], storm, shape) for storm in storms[:number]]
         data: dict[str, Any] = {"alerts": rows, "total": len(found.relatives)}
         if shape:
@@ -147,15 +147,23 @@ def _told(found: _Found, reach: Reach, limit: int, budget: int) -> Answer:
             reduced = f"{number} of {len(storms)} rows, {reduced}"
         data |= {"reduced": reduced} if reduced else {}
         data |= {"untrusted": ["title", "about", "why", "query"]} if rows else {}
-        data |= reach.told(brief=bool(reduced))
+        data |= reach.told(detail)
         return Answer(f"{len(found.relatives)} related alerts. {caveat(data['coverage'])}".strip(), data)
 
     every = len(storms)
     bare = "ids and the strongest reason"
-    answer = fitted((form(every, FULL), form(every, COMPACT, "compact rows"), form(every, None, bare)), budget)
+    answer = fitted(
+        (
+            form(every, FULL, Detail.FULL),
+            form(every, COMPACT, Detail.BRIEF, "compact rows"),
+            form(every, None, Detail.BARE, bare),
+        ),
+        budget,
+    )
     if answer.tokens <= budget or not storms:
         return answer
-    return form(most_that_fit(every, lambda number: form(number, None, bare).tokens <= budget), None, bare)
+    fits = most_that_fit(every, lambda number: form(number, None, Detail.BARE, bare).tokens <= budget)
+    return form(fits, None, Detail.BARE, bare)
 
 
 def _row(alert: Alert, relative: _Relative, storm: Storm, shape: Shape | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xdr_mcp.server.answers.budget import Answer, fitted
-from xdr_mcp.server.answers.coverage import caveat, told_coverage, told_state
+from xdr_mcp.server.answers.coverage import Detail, caveat, told_coverage, told_state
 from xdr_mcp.server.answers.desk import Desk
 from xdr_mcp.server.answers.telling import one_line, told_time
 
@@ -39,5 +39,8 @@ async def source_status(desk: Desk, budget: int | None = None) -> Answer:
     reach = await desk.reach()
     coverage = told_coverage(reach.states, reach.now)
     line = f"{len(coverage)} sources. {caveat(coverage)}".strip()
-    brief = told | {"sources": told_coverage(reach.states, reach.now, brief=True), "reduced": "state and age alone"}
+    brief = told | {
+        "sources": told_coverage(reach.states, reach.now, detail=Detail.BARE),
+        "reduced": "state and age alone",
+    }
     return fitted((Answer(line, told), Answer(line, brief)), budget or BUDGET)
