@@ -4,6 +4,8 @@ The vendor's own record is not in here: it travels beside the alert, as the byte
 A field's description stands once, on the field, and feeds the tools, the query guide and the documentation.
 ``extra={"untrusted": True}`` marks text that whoever is on the monitored host, or writes to its people, can choose: directly, or
 through a vendor's template that quotes it (docs/security.md says why for each field).
+Nothing in an alert can refer back to it, so the collector of reference cycles need not look at it (``gc=False``): thousands are
+alive while pages are read.
 """
 
 from __future__ import annotations
@@ -97,14 +99,14 @@ class EntityKind(StrEnum):
     RESOURCE = "resource"
 
 
-class Entity(Struct, frozen=True):
+class Entity(Struct, frozen=True, gc=False):
     """Something an alert is about, to pivot on. Equal kind and value mean the same thing across alerts and vendors."""
 
     kind: EntityKind
     value: Annotated[str, Meta(extra={"untrusted": True})]
 
 
-class Attack(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Attack(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One MITRE ATT&CK reference: a technique, a tactic, or both."""
 
     technique: Annotated[str | None, Meta(description="ATT&CK technique id, such as T1059 or T1059.001")] = None
@@ -116,7 +118,7 @@ class Attack(Struct, frozen=True, kw_only=True, omit_defaults=True):
 Percent: TypeAlias = Annotated[int, Meta(ge=0, le=100)]
 
 
-class Alert(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Alert(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One alert at one moment, normalised.
 
     Times are aware datetimes; a naive one is refused with ``ValueError``. ``id`` is derived and never passed.

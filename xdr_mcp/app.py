@@ -56,6 +56,10 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 Progress = Callable[[PollReport], None]
 
 
+SWITCH_INTERVAL: Final = 0.0005
+"""Seconds that a thread may keep Python's lock while others wait, a tenth of the default: while a page is made ready in one
+thread, the event loop answers and the thread that writes to the disk goes on."""
+
 SINKS: Final = (Archive.name,)
 """The sinks that are fed."""
 
@@ -130,6 +134,7 @@ async def keeping(setup: Setup) -> AsyncIterator[Store]:
     """
     from xdr_mcp.store import open_store  # noqa: PLC0415 (see the module's docstring)
 
+    sys.setswitchinterval(SWITCH_INTERVAL)
     if setup.places.moved:
         log.warning("%s", setup.places.moved)
     setup.places.make()

@@ -49,7 +49,7 @@ class Window(Struct, frozen=True):
         return self.end - self.start
 
 
-class Record(Struct, frozen=True):
+class Record(Struct, frozen=True, gc=False):
     """One alert as it arrived: normalised, with the vendor's record as the bytes it came in."""
 
     alert: Alert
@@ -411,7 +411,8 @@ class Store(Protocol):
         """Store a page in one transaction: alerts, revisions, changes, entities, text, lag.
 
         A version (alert id, updated time, content) that was stored before is not told again; one older than the
-        stored head never replaces it. All or nothing.
+        stored head never replaces it. All or nothing. Pages are stored in the order of the calls, also where one is begun
+        before another has ended: the next is made ready while the last is written.
 
         Raises:
             LeaseLost: ``lease`` was overtaken; nothing was written.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
-from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
 import anyio
@@ -19,6 +18,7 @@ from xdr_mcp import planning
 from xdr_mcp.errors import LeaseLost, SourceError, StoreError, Unavailable, WindowTooLarge
 from xdr_mcp.interfaces import Clock, Health, Lease, Memory, Page, Saved, Source, SourceState, Store, Window, utc_now
 from xdr_mcp.lease import TTL, run_while_held
+from xdr_mcp.overlap import read_and_save
 from xdr_mcp.planning import (
     SHORTEST_PIECE,
     SHORTEST_WINDOW,
@@ -370,9 +370,9 @@ class Poller:
         started = self._clock()
         log.debug("%s: reading %s", self._source.name, piece)
         try:
-            async with aclosing(self._source.pages(piece.window, live=piece.live)) as pages:
-                async for page in pages:
-                    await self._save(page, lease, report)
+            await read_and_save(
+                self._source.pages(piece.window, live=piece.live), lambda page: self._save(page, lease, report)
+            )
         except WindowTooLarge as error:
             if piece.window.length <= SHORTEST_WINDOW:
                 self._crowds.append(_crowd(piece.window, error))

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from model_vendor import START, ManualClock, record
 from msgspec import structs
 from strategies import NOW, alerts, queries, storable_texts
+from truth import every_change
 
 from xdr_mcp.alert import Alert, Change, ChangeKind, Entity, EntityKind, Severity, Status
 from xdr_mcp.errors import LeaseLost, QueryError, StoreError, StoreUnusable
@@ -97,6 +98,19 @@ async def test_a_new_alert_is_stored_told_and_found(store: Store, clock: ManualC
 async def test_what_is_not_known_is_not_got(store: Store) -> None:
     assert await store.get("model/1") is None
     assert await store.get("lone \ud800") is None
+
+
+async def test_pages_are_stored_in_the_order_of_the_calls_though_they_overlap(store: Store) -> None:
+    lease = await lease_of(store)
+    pages = [
+        tuple(record(f"{number}-{part}", START) for part in range(size)) for number, size in enumerate((400, 1, 100, 1))
+    ]
+    async with anyio.create_task_group() as saving:
+        for records in pages:
+            saving.start_soon(store.save, "model", page(*records), lease)
+    told = [change.alert.vendor_id.partition("-")[0] for change in await every_change(store)]
+    assert told == sorted(told)
+    assert len(told) == 502
 
 
 async def test_a_page_that_is_saved_again_tells_nothing(store: Store) -> None:

@@ -30,6 +30,7 @@ _ASCII_CONTROLS = dict.fromkeys((*range(32), 127), " ")
 _ASCII_WORDS = bytes(ord(chr(byte).lower()) if chr(byte).isalnum() else 32 for byte in range(128)) + bytes(128)
 """What each byte of ASCII text is within words: itself, its lower case, or a blank."""
 _HANGUL_FILLERS = frozenset("\u115f\u1160")
+_ENTITY_FIELDS = frozenset(EntityKind)
 _PATHS = frozenset({EntityKind.FILE, EntityKind.PROCESS})
 _PATH_SEPARATOR = re.compile(r"[\\/]")
 _ADDRESS = re.compile(r"[0-9.]*|.*:.*", re.DOTALL)
@@ -91,7 +92,16 @@ _words_again = lru_cache(maxsize=8_192)(_words)
 
 def value_of(text: str) -> str:
     """A keyword value as it is stored and asked for: folded and cut; empty when nothing is left of it."""
-    return fold(text)[:VALUE_LIMIT].rstrip()
+    return _cut(fold(text))
+
+
+def _rare_value_of(text: str) -> str:
+    """The same of a text that seldom comes back, such as an id, and is not worth remembering."""
+    return _cut(_fold(text))
+
+
+def _cut(folded: str) -> str:
+    return folded if len(folded) <= VALUE_LIMIT else folded[:VALUE_LIMIT].rstrip()
 
 
 def texts_of(alert: Alert) -> tuple[tuple[str, str], ...]:
@@ -109,20 +119,30 @@ def texts_of(alert: Alert) -> tuple[tuple[str, str], ...]:
 def _column(*texts: str) -> str:
     joined = " ".join(texts)
     if joined.isascii():  # all in one go: nothing is gained by remembering parts
-        words = " ".join(_words(joined))
+        found = joined.encode().translate(_ASCII_WORDS).decode().split()
+        if any(len(text) > WORD_LIMIT for text in texts):
+            found = [word[:WORD_LIMIT] for word in found]
+        words = " ".join(found)
     else:
-        words = " ".join(" ".join(found) for text in texts if (found := words_of(text)))
-    return words[:TEXT_LIMIT].rstrip()
+        words = " ".join([" ".join(part) for text in texts if (part := words_of(text))])
+    return words if len(words) <= TEXT_LIMIT else words[:TEXT_LIMIT].rstrip()
 
 
-def _other(alert: Alert) -> Iterator[str]:
-    yield from (alert.vendor_id, alert.rule_name, alert.rule_id, alert.category, alert.product, alert.vendor)
-    yield alert.assignee
+def _other(alert: Alert) -> list[str]:
+    texts = [
+        alert.vendor_id,
+        alert.rule_name,
+        alert.rule_id,
+        alert.category,
+        alert.product,
+        alert.vendor,
+        alert.assignee,
+    ]
     for attack in alert.attacks:
-        yield from filter(None, (attack.technique, attack.technique_name, attack.tactic, attack.tactic_name))
-    yield from alert.labels
-    for entity in alert.entities:
-        yield entity.value
+        texts += filter(None, (attack.technique, attack.technique_name, attack.tactic, attack.tactic_name))
+    texts += alert.labels
+    texts += [entity.value for entity in alert.entities]
+    return texts
 
 
 def terms_of(alert: Alert) -> tuple[tuple[str, str], ...]:
@@ -132,10 +152,17 @@ def terms_of(alert: Alert) -> tuple[tuple[str, str], ...]:
     path also as its last part, ``CORP\alice`` and ``alice@corp`` also as ``alice``, a host's full name also as its first
     label, an alert id also without its source. Every entity also counts as an ``entity``.
     """
-    pairs = [(field, value) for field, text in _terms(alert) if text and (value := value_of(text))]
+    own = own_terms_of(alert)
+    return (*own, *dict.fromkeys([("entity", value) for field, value in own if field in _ENTITY_FIELDS]))
+
+
+def own_terms_of(alert: Alert) -> tuple[tuple[str, str], ...]:
+    """``terms_of`` without ``entity``."""
+    pairs = [("id", _rare_value_of(alert.id)), ("id", _rare_value_of(alert.vendor_id))]
+    pairs += [(field, value_of(text)) for field, text in _terms(alert) if text]
     for entity in alert.entities:
         pairs += _entity_pairs_again(entity) if len(entity.value) <= _SHORT else _entity_pairs(entity)
-    return tuple(dict.fromkeys(pairs))
+    return tuple([pair for pair in dict.fromkeys(pairs) if pair[1]])
 
 
 def spelling(alert: Alert, field: str, value: str) -> str:
@@ -143,14 +170,14 @@ def spelling(alert: Alert, field: str, value: str) -> str:
     entities = [
         (name, form) for entity in alert.entities for form in forms_of(entity) for name in (entity.kind, "entity")
     ]
-    return next(text for name, text in _terms(alert) + entities if text and name == field and value_of(text) == value)
+    own = [("id", alert.id), ("id", alert.vendor_id), *_terms(alert), *entities]
+    return next(text for name, text in own if text and name == field and value_of(text) == value)
 
 
 def _terms(alert: Alert) -> list[tuple[str, str | None]]:
-    """What is no entity, as the alert spells it."""
+    """What is neither an id nor an entity, as the alert spells it."""
     terms: list[tuple[str, str | None]] = [
-        *(("source", alert.source), ("id", alert.id), ("id", alert.vendor_id)),
-        *(("product", alert.product), ("vendor", alert.vendor), ("tenant", alert.tenant)),
+        *(("source", alert.source), ("product", alert.product), ("vendor", alert.vendor), ("tenant", alert.tenant)),
         *(("category", alert.category), ("rule", alert.rule_id), ("rule", alert.rule_name)),
         ("assignee", alert.assignee),
     ]
@@ -164,8 +191,8 @@ def _terms(alert: Alert) -> list[tuple[str, str | None]]:
 
 
 def _entity_pairs(entity: Entity) -> tuple[tuple[str, str], ...]:
-    values = [value for form in forms_of(entity) if (value := value_of(form))]
-    return tuple([(field, value) for value in values for field in (entity.kind.value, "entity")])
+    kind = entity.kind.value
+    return tuple([(kind, _rare_value_of(form)) for form in forms_of(entity)])
 
 
 _entity_pairs_again = lru_cache(maxsize=8_192)(_entity_pairs)

@@ -54,7 +54,7 @@ class Database:
 
     async def compute(self, work: Callable[[], _T]) -> _T:
         """What ``work``, which needs no connection, returns: done in a thread, too."""
-        return await to_thread.run_sync(work, limiter=self._few_readers)
+        return await to_thread.run_sync(work)
 
     async def close(self) -> None:
         """Close every connection, after the calls that are under way."""

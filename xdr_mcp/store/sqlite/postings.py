@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xdr_mcp.query import terms_of, texts_of
+from xdr_mcp.query import own_terms_of, texts_of
 
 if TYPE_CHECKING:
     from xdr_mcp.alert import Alert
@@ -15,7 +15,7 @@ _BLANK, _BLANK_IN_VALUE = " ", "\N{NO-BREAK SPACE}"
 
 def posted(alert: Alert) -> tuple[str, str, str, str]:
     """What stands in the columns ``title``, ``description``, ``other`` and ``terms``."""
-    terms = [(field, value) for field, value in terms_of(alert) if field != "entity"]  # see vocabulary.py
+    terms = own_terms_of(alert)  # how an entity is asked for: vocabulary.py
     tokens = [f"{field}:{value}" for field, value in terms]
     tokens += [f":{field}" for field in dict.fromkeys([field for field, _ in terms])]
     tokens += ("everything", f"s{alert.severity.rank}", f"w{alert.status.ocsf_id}", f"v{alert.verdict.ocsf_id}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import anyio
 import apsw
 import msgspec
 
@@ -37,7 +38,7 @@ from xdr_mcp.store.sqlite.listing import asked, counted, listed
 from xdr_mcp.store.sqlite.past import seq_at
 from xdr_mcp.store.sqlite.restoring import restore_changes
 from xdr_mcp.store.sqlite.saving import heads_of, save_page
-from xdr_mcp.store.sqlite.versions import make_forms, prepare
+from xdr_mcp.store.sqlite.versions import Prepared, make_forms, prepare
 from xdr_mcp.store.sqlite.vocabulary import known_values
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ class SqliteStore:
         self._path = path
         self._clock = clock
         self._lags = sources.Lags()
-
+        self._last_save = anyio.Event()
+        self._last_save.set()
         self._lookout: apsw.Connection | None = None
         self._closed = False
         self._newest = 0
@@ -80,21 +82,28 @@ class SqliteStore:
 
     async def save(self, source: str, page: Page, lease: Lease) -> Saved:
         """See ``Store.save``."""
+        before, done = self._last_save, anyio.Event()
+        self._last_save = done
+        try:
+            prepared = await self._prepare(page)
+            await before.wait()  # pages are written in the order they came
+            return await self._database.write(lambda connection: self._save(connection, source, prepared, lease))
+        finally:  # it may be saved though the caller was cancelled
+            done.set()
+            self._bell.ring()
+
+    async def _prepare(self, page: Page) -> Prepared:
         prepared = await self._database.compute(lambda: prepare(page))
         uids = {version.uid for version in prepared.versions}
         heads = await self._database.read(lambda connection: heads_of(connection, uids))
         known = {(uid, head.updated, head.digest) for uid, head in heads.items()}
         await self._database.compute(lambda: make_forms(prepared.versions, known))
+        return prepared
 
-        def work(connection: apsw.Connection) -> Saved:
-            sources.fence(connection, lease)
-            now = self._clock()  # not before the lock was had, so that times of saving follow seq
-            return save_page(connection, prepared, source=source, lease=lease.name, now=now)
-
-        try:
-            return await self._database.write(work)
-        finally:  # it may be saved though the caller was cancelled
-            self._bell.ring()
+    def _save(self, connection: apsw.Connection, source: str, prepared: Prepared, lease: Lease) -> Saved:
+        sources.fence(connection, lease)
+        now = self._clock()  # not before the lock was had, so that times of saving follow seq
+        return save_page(connection, prepared, source=source, lease=lease.name, now=now)
 
     async def cover(self, source: str, window: Window, lease: Lease) -> None:
         """See ``Store.cover``."""
