@@ -24,7 +24,7 @@ from evals.running import Outcome, asked_all, scripted
 async def run(only: str, host: str, model: Model | None) -> tuple[list[Outcome], int]:
     """Ask; the outcomes, and the tokens to connect."""
     with TemporaryDirectory(prefix="xdr-mcp-evals-") as folder:
-        async with world(Path(folder)) as here:
+        async with world(Path(folder), proposing=model is not None) as here:
             async with connected(here, host) as client:
                 connecting = sum((await tokens_to_connect(client)).values())
             chosen = [question for question in questions(here) if question.name.startswith(only)]

@@ -35,6 +35,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from evals import graph, hostile
 from evals.clock import NOON, Clock, hours
 from evals.truth import Fact, Known, of_graph, of_xdr
+from xdr_mcp.app import writable
 from xdr_mcp.errors import SourceError
 from xdr_mcp.http_client import HttpClient, OAuth2ClientCredentials
 from xdr_mcp.interfaces import ContextSource, Limits, Memory, Source, Store
@@ -48,6 +49,7 @@ from xdr_mcp.simulator.script import Story
 from xdr_mcp.sources.microsoft import MicrosoftSource
 from xdr_mcp.sources.xdr import XdrClient, XdrOptions, XdrSource
 from xdr_mcp.store import open_store
+from xdr_mcp.triage import Approvals
 
 POLLED: Final = (72, 60, 48, 36, 24, 20, 16, 12, 8, 6, 4, 3, 2, 1, 0.5, 0)
 """Hours before the questions at which all sources are read."""
@@ -167,13 +169,13 @@ async def sources(tenants: Tenants, store: Store) -> AsyncIterator[list[Source]]
 
 
 @asynccontextmanager
-async def world(folder: Path, seed: int = 7) -> AsyncIterator[World]:
-    """Let the days pass, then serve what was learnt."""
+async def world(folder: Path, *, proposing: bool = False, seed: int = 7) -> AsyncIterator[World]:
+    """Let the days pass, then serve what was learnt; with ``proposing``, with the tool by which a change can be proposed."""
     clock = Clock(NOON - hours(POLLED[0]))
     tenants = Tenants(clock, seed)
     async with open_store(folder / "evals.db", clock=clock) as store, sources(tenants, store) as opened:
         known = await _live_through(tenants, store, opened)
-        async with _serving(store, clock, opened) as url:
+        async with _serving(store, clock, opened, proposing=proposing) as url:
             yield World(url, clock.now, known, tenants)
 
 
@@ -218,9 +220,12 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _serving(store: Store, clock: Clock, opened: list[Source]) -> AsyncIterator[str]:
+async def _serving(store: Store, clock: Clock, opened: list[Source], *, proposing: bool) -> AsyncIterator[str]:
     contexts = {source.name: source for source in opened if isinstance(source, ContextSource)}
-    server = build_server(store, version="evals", cursor_key=bytes(32), clock=clock, contexts=contexts)
+    approvals = Approvals(store, writable(opened), holder="evals", clock=clock) if proposing else None
+    server = build_server(
+        store, version="evals", cursor_key=bytes(32), clock=clock, contexts=contexts, approvals=approvals
+    )
     ready = anyio.Event()
     urls: list[str] = []
 

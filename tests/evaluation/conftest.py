@@ -16,5 +16,5 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="package")
 async def here(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> AsyncIterator[World]:  # noqa: ARG001 (asked for, so that it runs)
-    async with world(tmp_path_factory.mktemp("evals")) as made:
+    async with world(tmp_path_factory.mktemp("evals"), proposing=True) as made:
         yield made
