@@ -20,6 +20,7 @@ import anyio
 import click
 import pytest
 from mcp import Client
+from tool_examples import GUIDE, calls_in, example_client, renewed
 
 from xdr_mcp.cli import COMMANDS, command_named, main
 from xdr_mcp.interfaces import utc_now
@@ -271,6 +272,16 @@ async def test_every_tool_resource_and_prompt_is_listed(tmp_path: Path) -> None:
     assert sorted(table(README, "| tool |")) == sorted(tools)
     assert sorted(table(README, "| resource |")) == sorted(resources + templates)
     assert sorted(table(ROOT / "docs" / "prompts.md", "| prompt |")) == sorted(prompt.name for prompt in prompts)
+
+
+@pytest.mark.anyio
+async def test_the_guide_has_a_section_for_every_tool_and_its_examples_are_answers(tmp_path: Path) -> None:
+    text = GUIDE.read_text("utf-8")
+    async with example_client(tmp_path) as client:
+        tools = {tool.name for tool in (await client.list_tools()).tools}
+    assert set(re.findall(r"^## `(\w+)`$", text, re.MULTILINE)) == tools
+    assert {tool for tool, _ in calls_in(text)} == tools
+    assert await renewed(text) == text, "python tests/tool_examples.py writes the examples anew"
 
 
 def test_every_filter_that_the_readme_shows_is_understood() -> None:

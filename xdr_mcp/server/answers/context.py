@@ -128,6 +128,7 @@ async def alert_context(
     """
     reach = await desk.reach()
     alert = (await desk.alert(told_id)).alert
+    reach = reach.of(alert.source)
     fetched = _Fetched(alert, {}, {})
     if refusal := live.refusal(alert.source):
         fetched.failed["all"] = refusal

@@ -33,6 +33,11 @@ class Reach(Struct, frozen=True):
     span: Span
     seq: int
 
+    def of(self, source: str) -> Reach:
+        """How far it reaches for what comes from one source."""
+        states = tuple(state for state in self.states if state.source == source)
+        return Reach(states or self.states, self.now, self.span, self.seq)
+
     def told(self, detail: Detail = Detail.FULL) -> dict[str, Any]:
         """The part of every answer that says so; ``seq`` is where ``alert_changes`` goes on."""
         return {"coverage": told_coverage(self.states, self.now, self.span, detail), "seq": self.seq}

@@ -28,8 +28,8 @@ from xdr_mcp.untrusted import contained_json, spell
 
 CHANGES = 25
 """Changes that are told, where no number was given."""
-BUDGET = 1_500
-"""Tokens, where no budget was given."""
+PER_CHANGE = 60
+"""Tokens for each, where no budget was given."""
 SCANNED = 5_000
 """Changes that are looked through at most for one answer."""
 
@@ -64,11 +64,12 @@ async def alert_changes(
     """
     query = parse(text, now=desk.clock())
     reach = await desk.reach(query)
+    allowed = budget or PER_CHANGE * max(limit, CHANGES)
     if since is None:
-        return _told_changes(_Read([], reach.seq, more=False), reach, budget or BUDGET)
+        return _told_changes(_Read([], reach.seq, more=False), reach, allowed)
     _check(since, reach)
     read = await _read(desk, query, since, limit)
-    return _told_changes(read, reach, budget or BUDGET)
+    return _told_changes(read, reach, allowed)
 
 
 async def wait_for_alerts(
@@ -88,7 +89,7 @@ async def wait_for_alerts(
         read = await _read(desk, query, after, CHANGES, first=True)
         left = deadline - anyio.current_time()
         if read.changes or (left <= 0 and read.more) or not (read.more or await desk.store.wait(read.seq, left)):
-            return _told_changes(read, await desk.reach(query), budget or BUDGET)
+            return _told_changes(read, await desk.reach(query), budget or PER_CHANGE * CHANGES)
         after = read.seq
 
 

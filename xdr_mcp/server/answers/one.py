@@ -30,6 +30,7 @@ async def one_alert(
     moment = desk.as_of(as_of, desk.clock())
     reach = await desk.reach()
     change = await desk.alert(told_id, moment)
+    reach = reach.of(change.alert.source)
     asked = {"as_of": told_time(moment)} if moment else {}
     allowed = budget or (2 * BUDGET if raw else BUDGET)
     return fitted((_told(form | asked, change, reach) for form in _forms(change, raw=raw)), allowed)
