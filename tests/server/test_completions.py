@@ -46,7 +46,9 @@ async def test_the_id_of_an_old_alert_is_found_and_no_more_than_100_are_told(era
     async with a_server(tmp_path, *alerts) as (server, _), Client(server.mcp, mode=era) as client:
         old = await completion(client, "triage_alert", "id", "xdr/A-0399")
         many = await completion(client, "triage_alert", "id", "xdr/")
+        without_source = await completion(client, "triage_alert", "id", "A-0399")
     assert old.values == ["xdr/A-0399"]
+    assert without_source.values == []
     assert many.values == [alert.id for alert in alerts[:100]]
     assert (many.total, many.has_more) == (None, True)
 
@@ -109,7 +111,14 @@ async def test_a_query_is_completed_where_it_is_typed(era: str, tmp_path: Path) 
 
 async def test_where_nothing_can_be_offered_nothing_is(era: str, tmp_path: Path) -> None:
     async with a_server(tmp_path, an_alert(1)) as (server, _), Client(server.mcp, mode=era) as client:
-        for typed in ("nosuchfield:x", "host:a,b", "risk_score>8", 'user:"alice smith"', "x" * 5_000, "mimikatz"):
+        for typed in (
+            "nosuchfield:x",
+            "host:a,b",
+            "risk_score>8",
+            'user:"alice smith"',
+            "mimikatz",
+            f"{'host:web* ' * 400}sev",
+        ):
             assert await query_values(client, typed) == [], typed
         assert (await completion(client, "triage_alert", "tone", "c")).values == []
 

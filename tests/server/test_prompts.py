@@ -168,6 +168,7 @@ async def test_a_message_costs_at_most_1500_tokens_whatever_the_alerts_hold(tmp_
             assert len(text.encode()) <= MOST_BYTES, name
             assert facts["left_out"], name
             assert facts["coverage"], name
+            assert name != "triage_alert" or facts["its_rule_in_30_days"]["alerts"] == 30
             assert any(alert.id in str(facts) for alert in long), name
 
 
@@ -197,6 +198,17 @@ def whole_or_beginning(told: Any, facts: Any) -> bool:
     if isinstance(told, dict) and isinstance(facts, dict):
         return all(whole_or_beginning(told[name], facts[name]) for name in told)
     return bool(told == facts or (isinstance(told, list) and told == facts[: len(told)]))
+
+
+@pytest.mark.anyio
+async def test_an_alert_whose_names_are_longer_than_a_query_is_told_all_the_same(tmp_path: Path) -> None:
+    endless = "x" * 5_000
+    alert = an_alert(
+        1, rule_name=endless, entities=(Entity(EntityKind.HOST, endless),), attacks=(Attack(technique=endless),)
+    )
+    async with a_server(tmp_path, alert) as (server, _), Client(server.mcp) as client:
+        for name in ("triage_alert", "explain_detection"):
+            assert (await facts_of(client, name, id=alert.id))["alert"]["id"] == alert.id
 
 
 # ---------------------------------------------------------------- mistakes

@@ -29,7 +29,8 @@ MOST = 100
 
 _LONGEST = 200
 """Characters of a value that is worth offering: nobody picks a command line of a page from a list."""
-_LONGEST_TYPED = 1_000
+_LONGEST_TYPED = 4_000
+"""Characters; no query is longer."""
 _NEWEST = 300
 """Alerts whose ids come first when an id is typed."""
 _CONDITION = re.compile(r"""([-!]?)([^\s()"“”:=<>!,*]*)(:?(?:[<>]=|[<>]|!=|==?)|:|)("[^"]*|[^\s()"“”,*]*)""")
