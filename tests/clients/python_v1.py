@@ -1,4 +1,6 @@
-"""The Python SDK 1.x, as many assistants still have it: list, call, read, subscribe, receive one update. Prints one JSON object.
+"""The Python SDK 1.x, as many assistants still have it: list, call, read, prompt, complete, subscribe, receive one update.
+
+Prints one JSON object.
 
 Usage: python python_v1.py '{"url": "http://…/mcp"}' | '{"command": "…", "args": [], "env": {}}'
 
@@ -44,6 +46,10 @@ async def main():
         tools = [tool.name for tool in (await session.list_tools()).tools]
         called = await session.call_tool("list_alerts", {"limit": 2})
         contents = (await session.read_resource(URI)).contents
+        alert_id = called.structuredContent["alerts"][0]["id"]
+        prompt = await session.get_prompt("triage_alert", {"id": alert_id})
+        triage = types.PromptReference(type="ref/prompt", name="triage_alert")
+        completed = await session.complete(triage, {"name": "id", "value": alert_id[:-1]})
         await session.subscribe_resource(URI)
         print("subscribed", file=sys.stderr, flush=True)
         update = await updated
@@ -53,6 +59,8 @@ async def main():
             "called": called.structuredContent,
             "read": json.loads(contents[0].text),
             "update": update,
+            "prompt": prompt.messages[0].content.text,
+            "completed": completed.completion.values,
         }
         print(json.dumps(result))
 

@@ -1,4 +1,4 @@
-"""Other people's clients against the program as they start it: each lists, calls, reads, and receives an update."""
+"""Other people's clients against the program as they start it: lists, calls, reads, prompts, completions, updates."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from mcp import Client, StdioServerParameters
+from mcp.types import PromptReference
 from program import command, environment, running, settings_for, simulated
 
 HERE = Path(__file__).parent
@@ -79,19 +80,27 @@ def check(result: dict[str, Any]) -> None:
     assert result["called"]["alerts"][0]["id"].startswith("xdr/")
     assert result["read"]["alerts"]
     assert result["update"] == "xdr://alerts/recent"
+    assert result["called"]["alerts"][0]["id"] in result["prompt"]
+    assert result["called"]["alerts"][0]["id"] in result["completed"]
 
 
-def test_the_typescript_sdk_1_lists_calls_reads_and_is_told(where: dict[str, Any], tmp_path: Path) -> None:
+def test_the_typescript_sdk_1_lists_calls_reads_prompts_completes_and_is_told(
+    where: dict[str, Any], tmp_path: Path
+) -> None:
     check(run_client(node(), str(HERE / "typescript_v1.mjs"), where=where, folder=tmp_path))
 
 
-def test_the_typescript_sdk_2_lists_calls_reads_and_is_told(where: dict[str, Any], tmp_path: Path) -> None:
+def test_the_typescript_sdk_2_lists_calls_reads_prompts_completes_and_is_told(
+    where: dict[str, Any], tmp_path: Path
+) -> None:
     result = run_client(node(), str(HERE / "typescript_v2.mjs"), where=where, folder=tmp_path)
     assert result["protocol"] == "2026-07-28"
     check(result)
 
 
-def test_the_python_sdk_1_lists_calls_reads_and_is_told(where: dict[str, Any], tmp_path: Path) -> None:
+def test_the_python_sdk_1_lists_calls_reads_prompts_completes_and_is_told(
+    where: dict[str, Any], tmp_path: Path
+) -> None:
     check(run_client(python_1(), str(HERE / "python_v1.py"), where=where, folder=tmp_path))
 
 
@@ -103,16 +112,21 @@ async def python_2(where: dict[str, Any], **options: Any) -> AsyncIterator[Clien
 
 
 @pytest.mark.anyio
-async def test_the_python_sdk_2_lists_calls_reads_and_is_told(where: dict[str, Any]) -> None:
+async def test_the_python_sdk_2_lists_calls_reads_prompts_completes_and_is_told(where: dict[str, Any]) -> None:
     uri = "xdr://alerts/recent"
     with anyio.fail_after(30):
         async with python_2(where) as client:
             tools = [tool.name for tool in (await client.list_tools()).tools]
-            called = (await client.call_tool("list_alerts", {"limit": 2})).structured_content
+            called = (await client.call_tool("list_alerts", {"limit": 2})).structured_content or {}
             read = json.loads((await client.read_resource(uri)).contents[0].text)  # type: ignore[union-attr]
+            alert_id = called["alerts"][0]["id"]
+            (prompt,) = (await client.get_prompt("triage_alert", {"id": alert_id})).messages
+            asked = {"name": "id", "value": alert_id[:-1]}
+            completed = (await client.complete(PromptReference(name="triage_alert"), asked)).completion.values
+            told = {"tools": tools, "called": called, "read": read, "prompt": str(prompt), "completed": completed}
             async with client.listen(resource_subscriptions=[uri]) as events:
                 async for event in events:
-                    check({"tools": tools, "called": called, "read": read, "update": event.uri})  # type: ignore[union-attr]
+                    check(told | {"update": event.uri})  # type: ignore[union-attr]
                     return
 
 
@@ -121,7 +135,7 @@ def inspector(config: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])
-def test_the_inspector_lists_calls_and_reads(where: dict[str, Any], era: str, tmp_path: Path) -> None:
+def test_the_inspector_lists_calls_reads_and_prompts(where: dict[str, Any], era: str, tmp_path: Path) -> None:
     server = {"type": "streamable-http", "url": where["url"]} if "url" in where else where
     config = tmp_path / "mcp.json"
     config.write_text(json.dumps({"mcpServers": {"xdr": server}}))
@@ -142,7 +156,10 @@ def test_the_inspector_lists_calls_and_reads(where: dict[str, Any], era: str, tm
     tools = inspect("--method", "tools/list", "--strict")["tools"]
     called = inspect("--method", "tools/call", "--tool-name", "list_alerts", "--tool-arg", "limit=2")
     read = inspect("--method", "resources/read", "--uri", "xdr://alerts/recent")
+    alert_id = called["structuredContent"]["alerts"][0]["id"]
+    prompt = inspect("--method", "prompts/get", "--prompt-name", "triage_alert", "--prompt-args", f"id={alert_id}")
     assert TOOLS <= {tool["name"] for tool in tools}
+    assert alert_id in prompt["messages"][0]["content"]["text"]
     assert len(called["structuredContent"]["alerts"]) == 2
     assert json.loads(read["contents"][0]["text"])["alerts"]
 
