@@ -405,7 +405,7 @@ async def test_values_are_completed_from_what_is_stored(store: Store) -> None:
     await save(
         store,
         record("1", START, entities=hosts("WEB-01.corp.example", "db1")),
-        record("2", START + SECOND, entities=hosts("Web-02", "wéb-03")),
+        record("2", START + SECOND, entities=(*hosts("Web-02", "wéb-03"), Entity(EntityKind.USER, "will"))),
     )
     assert await store.values("host", "we", 10) == ("WEB-01", "WEB-01.corp.example", "Web-02", "wéb-03")
     assert await store.values("hostname", "WÉB-", 2) == ("WEB-01", "WEB-01.corp.example")
@@ -413,6 +413,7 @@ async def test_values_are_completed_from_what_is_stored(store: Store) -> None:
     assert await store.values("host", "web-0?", 10) == ()
     assert await store.values("user", "web", 10) == ()
     assert await store.values("host", "we", 0) == ()
+    assert await store.values("entity", "w", 10) == ("WEB-01", "WEB-01.corp.example", "Web-02", "wéb-03", "will")
 
 
 async def test_a_value_is_spelled_as_the_newest_alert_does(store: Store) -> None:

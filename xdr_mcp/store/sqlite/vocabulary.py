@@ -48,12 +48,7 @@ def _fitting(connection: apsw.Connection, field: str, pattern: Pattern) -> Seque
 
 
 def _known_values(connection: apsw.Connection, field: str, prefix: str) -> Iterator[str]:
-    values = merge(
-        *(
-            (value_of_token(name, found) for found in _tokens(connection, token(name, prefix)))
-            for name in _indexed_as(field)
-        )
-    )
+    values = merge(*(_indexed_values(connection, name, prefix) for name in _indexed_as(field)))
     for value, _ in groupby(values):
         body = connection.execute(
             "SELECT c.body FROM postings CROSS JOIN alerts AS a ON a.key = postings.rowid CROSS JOIN changes AS c"
@@ -62,6 +57,10 @@ def _known_values(connection: apsw.Connection, field: str, prefix: str) -> Itera
         ).get
         if body is not None:  # None: an older revision had it
             yield spelling(alert_of(body), field, value)
+
+
+def _indexed_values(connection: apsw.Connection, name: str, prefix: str) -> Iterator[str]:
+    return (value_of_token(name, found) for found in _tokens(connection, token(name, prefix)))
 
 
 def _tokens(connection: apsw.Connection, prefix: str) -> Iterator[str]:
