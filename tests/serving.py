@@ -20,6 +20,7 @@ from xdr_mcp.alert import Alert, Entity, EntityKind, Severity, Status
 from xdr_mcp.interfaces import Health, Lease, Page, Record, Store
 from xdr_mcp.server import XdrServer, build_server
 from xdr_mcp.store import open_store
+from xdr_mcp.triage import Approvals
 
 BOUND = 5.0
 """Seconds that a wait may take before the test fails."""
@@ -74,12 +75,14 @@ async def report(store: Store, state: str, source: str = "xdr", **health: Any) -
 
 @asynccontextmanager
 async def a_server(
-    folder: Path, *already: Alert, clock: Clock | None = None, **options: Any
+    folder: Path, *already: Alert, clock: Clock | None = None, proposing: bool = False, **options: Any
 ) -> AsyncIterator[tuple[XdrServer, Store]]:
-    """A running server over a new store that holds these alerts already."""
+    """A running server over a new store that holds these alerts already; one that takes proposals, for no vendor at all."""
     clock = clock or Clock()
     async with open_store(folder / "xdr.db", clock=clock) as store:
         await save(store, *already)
+        if proposing:
+            options["approvals"] = Approvals(store, {}, holder="test:1:a", clock=clock)
         server = build_server(store, version="0.0-test", cursor_key=KEY, clock=clock, **options)
         async with server.running():
             yield server, store

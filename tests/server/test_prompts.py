@@ -103,8 +103,13 @@ async def test_a_message_sends_nobody_after_tools_that_the_server_does_not_have(
     async with a_server(tmp_path, detected(1)) as (server, _), Client(server.mcp, mode=era) as client:
         there = {tool.name for tool in (await client.list_tools()).tools}
         said = " ".join([await text_of(client, name, **arguments) for name, arguments in ARGUMENTS.items()])
+    async with (
+        a_server(tmp_path / "proposing", detected(1), proposing=True) as (server, _),
+        Client(server.mcp, mode=era) as client,
+    ):
+        assert "propose_triage" in await text_of(client, "triage_alert", id=an_alert(1).id)
     assert {name for name in named if name in said} == named & there
-    assert named - there <= {"propose_triage"}  # there when an operator has set it up
+    assert named - there == {"propose_triage"}
     for task in TASKS:
         for step in task.steps:
             assert step.tool in step.text
