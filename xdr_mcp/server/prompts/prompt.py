@@ -38,7 +38,9 @@ class AlertPrompt(Prompt):
         try:
             return await super().render(given, context)
         except ValueError as error:  # the SDK's wrapping of whatever went wrong
-            raise _told(error.__cause__) or error from error
+            if (told := _told(error.__cause__)) is None:
+                raise
+            raise told from error
 
     def _check(self, given: dict[str, Any]) -> None:
         known = {argument.name: argument for argument in self.arguments or ()}
