@@ -117,8 +117,9 @@ def _demo_setup(folder: Path, vendor: str, port: int) -> app.Setup:
         "data_dir": folder,
         "alerts_dir": folder / "alerts",
         "http_port": port,
+        "triage": "approve",
     }
-    xdr = {"base_url": vendor, "auth_token": Simulated().token, "requests_per_minute": 6000}
+    xdr = {"base_url": vendor, "auth_token": Simulated().token, "requests_per_minute": 6000, "write_back": True}
     return app.set_up({"": own, PRIMARY: xdr}, alone=True, quiet=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import click
@@ -134,6 +134,12 @@ def demo(port: int | None, speed: float) -> None:
     run_service(lambda: demonstration.demo(port, speed, _tell_demo, print_change))
 
 
+_DECIDE: Final = (
+    f"XDR_TRIAGE=approve XDR_WRITE_BACK=true XDR_BASE_URL={{vendor}} XDR_AUTH_TOKEN={demonstration.Simulated().token}"
+)
+"""What deciding on a proposal needs of the environment in the demo."""
+
+
 def _tell_demo(demo: demonstration.Demo) -> None:
     say(
         f"""
@@ -144,10 +150,12 @@ A simulated XDR with {demo.alerts} alerts, the poller and an MCP server run in t
   Inspector     npx @modelcontextprotocol/inspector --cli {demo.url} --transport http --method tools/list
   Terminal      {program()} alerts --data-dir {demo.data} 'severity>=high'
                 {program()} status --data-dir {demo.data}
+  Decide        {_DECIDE.format(vendor=demo.vendor)} {program()} approve --data-dir {demo.data}
   Archive       {demo.data / "alerts"}
   XDR           {demo.vendor}
 
 Ask your assistant: "What critical alerts are open, and on which hosts?"
+Or: "Propose to close the newest false positive." What it proposes waits for you: the command beside Decide.
 Alerts follow as they arrive; Ctrl-C ends it all.
 """
     )
