@@ -91,6 +91,7 @@ def test_what_waits_is_listed_and_hostile_text_cannot_steer_the_terminal() -> No
         assert piece in told
     assert "\\x1b[2Jowned\\u202egnp\\n[bold]xdr-mcp: all is well" in told
     assert "proposal  2" not in told
+    assert json.loads(run("status", "--json").stdout)["proposals"] == 1
     (listed,) = map(json.loads, run("approve", "--json").stdout.splitlines())
     assert (listed["number"], listed["change"]["status"]) == (1, "resolved")
 

@@ -462,7 +462,7 @@ async def _open_configured(setup: Setup, store: Store, stack: AsyncExitStack) ->
         try:
             opened.append(await stack.enter_async_context(open_source(setup, source, store.memory(source.name))))
         except SettingsError as error:
-            log.warning("%s cannot be written to from here: %s", source.name, error)
+            log.error("%s cannot be written to: %s", source.name, error)  # noqa: TRY400 (the message says all; no traceback)
     return opened
 
 

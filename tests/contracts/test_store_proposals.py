@@ -250,3 +250,12 @@ async def test_an_alert_stays_as_long_as_a_proposal_for_it_is_pending(store: Sto
     assert dropped == Forgotten(alerts=1 if state.pending else 2, changes=1 if state.pending else 2, over=state.pending)
     assert (await store.get("model/1") is not None) is state.pending
     assert await store.get("model/2") is None
+
+
+async def test_a_pending_proposal_for_the_oldest_alert_does_not_keep_the_others(store: Store) -> None:
+    records = [record(str(number), START + number * timedelta(seconds=1)) for number in range(3)]
+    lease = await lease_of(store)
+    await store.save("model", Page(tuple(records), START), lease)
+    await store.propose(a_proposal(records[0].alert))
+    assert (await store.forget(Keep(alerts=2), NEEDED, (), lease)).alerts == 1
+    assert [await store.get(f"model/{number}") is not None for number in range(3)] == [True, False, True]

@@ -35,6 +35,7 @@ from xdr_mcp.cli.terminal import (
 )
 from xdr_mcp.errors import XdrMcpError
 from xdr_mcp.interfaces import Position, SourceState, Store, utc_now
+from xdr_mcp.proposal import UNDECIDED
 from xdr_mcp.query import Query, guide, parse
 from xdr_mcp.sinks.archive import Archive
 
@@ -285,11 +286,13 @@ async def _status(setup: Setup, *, as_json: bool) -> None:
     async with looking(setup) as store:
         states = await store.states()
         newest, sinks = await store.last_seq(), await store.sinks()
+        waiting = len(await store.proposals(*UNDECIDED))
     taken = {sink.sink: sink.position for sink in sinks}
     told = status_facts(setup) | {
         "changes": newest,
         "archive_behind": newest - taken.get(Archive.name, 0),
         "dead_letters": sum(sink.dead_letters for sink in sinks),
+        "proposals": waiting,
     }
     if as_json:
         sources = [
