@@ -100,13 +100,12 @@ def open_writer(path: Path, scripts: Sequence[str]) -> apsw.Connection:
 
 
 def open_reader(path: Path, *, patience: float = PATIENCE) -> apsw.Connection:
-    """A connection that only reads, and leaves checkpoints to the writer."""
-    with explained(path):
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-        connection.set_busy_timeout(int(patience * 1_000))
-        for pragma in ("query_only = ON", "wal_autocheckpoint = 0", "temp_store = MEMORY", "cache_size = -8000"):
-            connection.execute(f"PRAGMA {pragma}")
-        return connection
+    """A connection that only reads, and leaves checkpoints to the writer. Call it in ``explained``."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(int(patience * 1_000))
+    for pragma in ("query_only = ON", "wal_autocheckpoint = 0", "temp_store = MEMORY", "cache_size = -8000"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
 
 
 def refuse_sqlite(version: str) -> None:

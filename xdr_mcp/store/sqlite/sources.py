@@ -85,6 +85,11 @@ class Lags:
     def __init__(self) -> None:
         self._known: dict[int, tuple[int, Percentiles]] = {}
 
+    def current(self, connection: apsw.Connection) -> bool:
+        """Whether nothing would have to be reckoned anew."""
+        samples = connection.execute("SELECT id, samples FROM sources")
+        return all(source in self._known and self._known[source][0] == number for source, number in samples)
+
     def of(self, connection: apsw.Connection, source: int, samples: int) -> Percentiles:
         """The 50th, 99th and 99.9th, in seconds, after so many samples."""
         known = self._known.get(source)

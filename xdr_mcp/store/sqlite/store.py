@@ -6,13 +6,13 @@ Every method is one transaction or one snapshot; what it promises is told in ``i
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import apsw
 import msgspec
+from anyio.lowlevel import checkpoint
 
-from xdr_mcp.errors import StoreUnusable
 from xdr_mcp.interfaces import (
     DeadLetter,
     Forgotten,
@@ -32,7 +32,8 @@ from xdr_mcp.query import facets, keyword
 from xdr_mcp.store.sqlite import proposals, retention, revisions, sources
 from xdr_mcp.store.sqlite.bell import Bell
 from xdr_mcp.store.sqlite.counting import grouped
-from xdr_mcp.store.sqlite.file import explained, open_reader
+from xdr_mcp.store.sqlite.file import explained
+from xdr_mcp.store.sqlite.glance import Glance, short
 from xdr_mcp.store.sqlite.keys import microseconds, moment
 from xdr_mcp.store.sqlite.listing import asked, counted, listed
 from xdr_mcp.store.sqlite.past import seq_at
@@ -42,7 +43,7 @@ from xdr_mcp.store.sqlite.versions import Prepared, make_forms, prepare
 from xdr_mcp.store.sqlite.vocabulary import known_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime, timedelta
     from pathlib import Path
 
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from xdr_mcp.proposal import AuditNote, AuditRow, Proposal, ProposalState
     from xdr_mcp.query import Query
     from xdr_mcp.store.sqlite.database import Database
+
+_T = TypeVar("_T")
 
 
 class SqliteStore:
@@ -63,8 +66,7 @@ class SqliteStore:
         self._lags = sources.Lags()
         self._last_save = anyio.Event()
         self._last_save.set()
-        self._lookout: apsw.Connection | None = None
-        self._closed = False
+        self._glance = Glance(path)
         self._newest = 0
         self._bell = Bell(self._look)
 
@@ -161,10 +163,10 @@ class SqliteStore:
         """See ``Store.get``."""
         if (uid := _uid(alert_id)) is None:
             return None
+        if as_of is None:
+            return await self._glance_at(lambda connection: revisions.change_at(connection, uid, None))
         return await self._database.read(
-            lambda connection: revisions.change_at(
-                connection, uid, None if as_of is None else seq_at(connection, as_of)
-            )
+            lambda connection: revisions.change_at(connection, uid, seq_at(connection, as_of))
         )
 
     async def revisions(self, alert_id: str, limit: int) -> tuple[Change, ...]:
@@ -177,13 +179,13 @@ class SqliteStore:
         self, query: Query, limit: int, after: Position | None = None, as_of: datetime | None = None
     ) -> Found:
         """See ``Store.find``."""
-        return await self._database.read(
-            lambda connection: listed(connection, asked(connection, query, as_of), limit, after)
-        )
+        read = self._glance_at if as_of is None and short(query.root, limit) else self._database.read
+        return await read(lambda connection: listed(connection, asked(connection, query, as_of), limit, after))
 
     async def count(self, query: Query, as_of: datetime | None = None) -> int:
         """See ``Store.count``."""
-        return await self._database.read(lambda connection: counted(connection, asked(connection, query, as_of)))
+        read = self._glance_at if as_of is None and query.root is None else self._database.read
+        return await read(lambda connection: counted(connection, asked(connection, query, as_of)))
 
     async def count_by(self, query: Query, by: Sequence[str], limit: int, as_of: datetime | None = None) -> Grouped:
         """See ``Store.count_by``."""
@@ -199,7 +201,12 @@ class SqliteStore:
 
     async def states(self) -> tuple[SourceState, ...]:
         """See ``Store.states``."""
-        return await self._database.read(lambda connection: sources.states(connection, self._clock(), self._lags))
+
+        def work(connection: apsw.Connection) -> tuple[SourceState, ...]:
+            return sources.states(connection, self._clock(), self._lags)
+
+        current = await self._glance_at(self._lags.current)
+        return await (self._glance_at(work) if current else self._database.read(work))
 
     # -- the followers' side
 
@@ -209,7 +216,7 @@ class SqliteStore:
 
     async def last_seq(self) -> int:
         """See ``Store.last_seq``."""
-        return await self._database.read(revisions.newest_seq)
+        return await self._glance_at(revisions.newest_seq)
 
     async def wait(self, after: int, timeout: float) -> bool:  # noqa: ASYNC109 (a time-out is an answer here)
         """See ``Store.wait``."""
@@ -300,24 +307,23 @@ class SqliteStore:
 
         await self._database.write(work)
 
+    async def _glance_at(self, work: Callable[[apsw.Connection], _T]) -> _T:
+        """What ``work`` reads in some microseconds, here; in a thread while somebody has the file locked."""
+        await checkpoint()
+        with explained(self._path), suppress(apsw.BusyError):
+            return self._glance(work)
+        return await self._database.read(work)
+
     def _look(self) -> int:
-        """The newest seq, read on the event loop: some microseconds, and never waiting for a lock."""
-        if self._closed:
-            raise StoreUnusable(f"The store {self._path} was closed. Open it again")
-        with explained(self._path):
-            if self._lookout is None:
-                self._lookout = open_reader(self._path, patience=0)
-            with suppress(apsw.BusyError):  # seen at the next look
-                self._newest = revisions.newest_seq(self._lookout)
-            return self._newest
+        """The newest seq, as far as it can be seen without waiting."""
+        with explained(self._path), suppress(apsw.BusyError):
+            self._newest = self._glance(revisions.newest_seq)
+        return self._newest
 
     def close(self) -> None:
         """Let go of what is not the database's own; who still waits is told."""
-        self._closed = True
+        self._glance.close()
         self._bell.ring()
-        if self._lookout is not None:
-            self._lookout.close()
-            self._lookout = None
 
 
 class SourceMemory:

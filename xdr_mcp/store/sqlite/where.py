@@ -37,6 +37,8 @@ _RANKS = {
     "status": ("w", tuple(status.ocsf_id for status in Status)),
     "verdict": ("v", tuple(verdict.ocsf_id for verdict in Verdict)),
 }
+LEVEL_TOKENS = frozenset({"everything"} | {f"{letter}{rank}" for letter, ranks in _RANKS.values() for rank in ranks})
+"""Tokens that look like words, and that very many alerts have."""
 _OPERATORS = {
     Comparison.EQ: operator.eq,
     Comparison.NE: operator.ne,
@@ -98,6 +100,35 @@ def only_levels(node: Node) -> bool:
             return False
 
 
+def one_level(node: Node) -> str | None:
+    """Which one of severity, status and verdict it asks about; None when it asks about more, or less."""
+    match node:
+        case Level() if node.field in _RANKS:
+            return node.field
+        case And(nodes) | Or(nodes):
+            fields = {one_level(part) for part in nodes}
+            return fields.pop() if len(fields) == 1 else None
+        case Not(inner):
+            return one_level(inner)
+        case _:
+            return None
+
+
+def _holds(node: Node, rank: int) -> bool:
+    """Whether what is ``one_level`` holds for an alert of this rank."""
+    match node:
+        case Level():
+            return bool(_OPERATORS[node.comparison](rank, node.value))
+        case And(nodes):
+            return all(_holds(part, rank) for part in nodes)
+        case Or(nodes):
+            return any(_holds(part, rank) for part in nodes)
+        case Not(inner):
+            return not _holds(inner, rank)
+        case _:
+            raise AssertionError(node)
+
+
 def level_condition(node: Node, parameters: list[int | float | str]) -> str:
     """One that is ``only_levels`` as a condition on columns of ``a``, none of which is ever missing."""
     match node:
@@ -132,7 +163,7 @@ class _Compiler:
         self._parameters: list[int | float | str] = []
 
     def where(self, root: Node | None) -> Where:
-        _refuse_depth(root)
+        refuse_depth(root)
         indexed: list[Node] = []
         others: list[Node] = []
         for node in conjuncts(root):
@@ -164,9 +195,9 @@ class _Compiler:
                 return any_of(tokens) if len(tokens) <= MOST_VALUES else None
             case Words():
                 return _words(node)
-            case Level() if node.field in _RANKS:
-                letter, ranks = _RANKS[node.field]
-                holds = [rank for rank in ranks if _OPERATORS[node.comparison](rank, node.value)]
+            case _ if (field := one_level(node)) is not None:
+                letter, ranks = _RANKS[field]
+                holds = [rank for rank in ranks if _holds(node, rank)]
                 return EVERYTHING if len(holds) == len(ranks) else any_of([f"{letter}{rank}" for rank in holds])
             case And():
                 return self._all(node.nodes)
@@ -247,7 +278,8 @@ def conjuncts(root: Node | None) -> Iterable[Node]:
         yield root
 
 
-def _refuse_depth(root: Node | None) -> None:
+def refuse_depth(root: Node | None) -> None:
+    """Raise QueryError for what is nested so deeply that SQLite, or Python, would give up."""
     level = [] if root is None else [root]
     for _ in range(DEEPEST):
         level = [child for node in level for child in _children(node)]

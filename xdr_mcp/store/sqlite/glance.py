@@ -1,0 +1,98 @@
+"""Reads on the event loop, for answers that are known to be short: the way to a thread and back costs more than most of them.
+
+What is read here touches a bounded number of rows, found by index, whatever is stored: no wildcard, no intersection, no count by
+walking. It never waits for a lock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import apsw
+
+from xdr_mcp.errors import StoreUnusable
+from xdr_mcp.query import Comparison, Moment, Term, Words
+from xdr_mcp.store.sqlite.file import open_reader
+from xdr_mcp.store.sqlite.where import LEVEL_TOKENS, conjuncts, one_level, refuse_depth
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from xdr_mcp.query import Node
+
+MOST_ROWS = 100
+"""Of a listing that is read on the event loop."""
+
+_T = TypeVar("_T")
+
+
+class Glance:
+    """The connection of one process that is used on its event loop."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: apsw.Connection | None = None
+        self._closed = False
+
+    def __call__(self, work: Callable[[apsw.Connection], _T]) -> _T:
+        """What ``work`` returns; all its statements see the same moment.
+
+        Raises:
+            apsw.BusyError: somebody has the file locked, for a moment.
+        """
+        if self._closed:
+            raise StoreUnusable(f"The store {self._path} was closed. Open it again")
+        connection = self._opened()
+        try:
+            connection.execute("BEGIN")
+            result = work(connection)
+        except apsw.Error:
+            self._drop()
+            raise
+        except BaseException:
+            connection.execute("COMMIT")
+            raise
+        connection.execute("COMMIT")
+        return result
+
+    def _opened(self) -> apsw.Connection:
+        if self._connection is None:
+            self._connection = open_reader(self._path, patience=0)
+        return self._connection
+
+    def close(self) -> None:
+        """Nothing is read any more."""
+        self._closed = True
+        self._drop()
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close(True)  # noqa: FBT003 (apsw's own signature: force)
+            self._connection = None
+
+
+def short(root: Node | None, limit: int) -> bool:
+    """Whether a page of this query's listing is found by walking one list from its newest end.
+
+    Raises:
+        QueryError: it is nested too deeply.
+    """
+    refuse_depth(root)
+    lists = [node for node in conjuncts(root) if not _since(node)]
+    return limit <= MOST_ROWS and len(lists) <= 1 and all(map(_one_list, lists))
+
+
+def _since(node: Node) -> bool:
+    """A bound at which the walk ends, instead of one behind which it begins."""
+    return isinstance(node, Moment) and node.field == "created" and node.comparison in {Comparison.GE, Comparison.GT}
+
+
+def _one_list(node: Node) -> bool:
+    match node:
+        case Term():
+            return node.pattern.exact is not None
+        case Words():
+            return len(node.words) == 1 and not node.prefix and node.words[0] not in LEVEL_TOKENS
+        case _:
+            return one_level(node) is not None
