@@ -535,7 +535,7 @@ async def test_who_polls_is_told_while_the_lease_lasts(store: Store, clock: Manu
     lease = await lease_of(store)
     await store.report("model", Health(state="ok"), lease)
     assert (await state_of(store)).lease == lease
-    clock.advance(seconds=10)
+    clock.now = lease.expires
     assert (await state_of(store)).lease is None
     lease = await lease_of(store)
     assert (await state_of(store)).lease == lease
@@ -1143,6 +1143,14 @@ async def test_quarantined_records_go_by_their_last_sight(store: Store, clock: M
     await store.save("model", page(quarantined=(Quarantined(b"seen again", "x"),)), lease)
     assert await forget(store, Keep(since=clock.now)) == Forgotten(quarantined=1)
     assert (await state_of(store)).quarantined == 1
+
+
+async def test_a_quarantined_record_that_may_be_read_again_stays(store: Store, clock: ManualClock) -> None:
+    await store.save("model", page(quarantined=(Quarantined(b"new", "x"),)), await lease_of(store))
+    needed = {"model": (Window(clock.now, clock.now + HOUR),)}
+    clock.advance(hours=1)
+    assert await forget(store, Keep(since=clock.now), needed) == Forgotten()
+    assert await forget(store, Keep(since=clock.now)) == Forgotten(quarantined=1)
 
 
 async def test_forgetting_under_a_lease_that_was_lost_drops_nothing(store: Store, clock: ManualClock) -> None:
