@@ -88,7 +88,8 @@ class Line:
             }
         )
         async with XdrSource.open("xdr", options, self.store.memory("xdr")) as source:
-            pace = Pace(interval=timedelta(milliseconds=10))
+            # an hour: what was put at the beginning is read by each poll, however long the test takes
+            pace = Pace(interval=timedelta(milliseconds=10), shortest_look_back=timedelta(hours=1))
             yield Poller(source, self.store, pace=pace, holder="test:1:a")
 
     async def until_all_are_told(self) -> None:
