@@ -110,10 +110,15 @@ class _Listing:
         """The page in the fullest form that its budget allows."""
         reach = await self._desk.reach(self._query)
         page = await self._page(self._question.limit)
-        forms = self._forms(reach, page)
-        tried = forms[:1] if self._question.fields else forms  # what was asked for by name is not exchanged for less
-        answer = fitted((form(page, "") for form in tried), self._question.tokens)
-        return answer if answer.tokens <= self._question.tokens else await self._fewer(page, forms)
+        whole = self._told(page, reach, self._rows(FULL), "", Detail.FULL)
+        if whole.tokens <= self._question.tokens:
+            return whole
+        forms = self._forms(reach, whole.tokens)
+        if not self._question.fields:  # what was asked for by name is not exchanged for less
+            answer = fitted((form(page, "") for form in forms[1:]), self._question.tokens)
+            if answer.tokens <= self._question.tokens:
+                return answer
+        return await self._fewer(page, forms)
 
     async def _fewer(self, page: Page, forms: Sequence[Form]) -> Answer:
         """As many rows as fit: with fields, of those that were asked for; otherwise, of the barest."""
@@ -168,17 +173,14 @@ class _Listing:
 
     # -- telling
 
-    def _forms(self, reach: Reach, page: Page) -> list[Form]:
-        """The forms of the page, or of a part of it; those that leave something out say so, and what all of it costs."""
+    def _rows(self, shape: Shape) -> Rows:
         asked, fields = self._question.text, self._question.fields
+        if fields and shape is FULL:
+            return lambda storms: [told_fields(storm.alert, fields) for storm in storms]
+        return lambda storms: [told_row(storm, shape, asked) for storm in storms]
 
-        def rows(shape: Shape) -> Rows:
-            return lambda storms: [told_row(storm, shape, asked) for storm in storms]
-
-        full = rows(FULL)
-        if fields:
-            full = lambda storms: [told_fields(storm.alert, fields) for storm in storms]  # noqa: E731 (as those above)
-        costs = self._told(page, reach, full, "", Detail.FULL).tokens
+    def _forms(self, reach: Reach, costs: int) -> list[Form]:
+        """The forms of a page or of a part of it; those that leave something out say so, and what all of it costs."""
 
         def form(rows: Rows, less: str = "", detail: Detail = Detail.BRIEF) -> Form:
             def told(part: Page, how: str) -> Answer:
@@ -187,12 +189,13 @@ class _Listing:
 
             return told
 
+        full = form(self._rows(FULL), detail=Detail.FULL)
+        compact = form(self._rows(COMPACT), "compact rows")
         ids = form(_ids, "counts and ids", Detail.BARE)
-        compact = form(rows(COMPACT), "compact rows")
-        if fields:
-            return [form(full, detail=Detail.FULL), compact, ids]
-        brief = form(rows(BRIEF), "brief rows")
-        return [form(full, detail=Detail.FULL), compact, brief, form(_clusters, "clusters of what looks alike"), ids]
+        if self._question.fields:
+            return [full, compact, ids]
+        brief = form(self._rows(BRIEF), "brief rows")
+        return [full, compact, brief, form(_clusters, "clusters of what looks alike"), ids]
 
     def _told(self, page: Page, reach: Reach, rows: Rows, reduced: str, detail: Detail) -> Answer:
         told = rows(page.storms)
