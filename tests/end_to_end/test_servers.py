@@ -80,6 +80,7 @@ async def test_started_where_nothing_can_be_written_it_polls_serves_and_says_whe
                 await updates.next()  # polling begins two seconds after the start
             status = await read(client, STATUS)
             listed = (await call(client, "list_alerts", limit=100, fields=["title"]))["alerts"]
+            context = await call(client, "alert_context", id=listed[0]["id"])
         truth = vendor.newest_versions()
     share = tmp_path / "home" / "share" / "xdr-mcp"
     assert status["store"] == str(share / "xdr-mcp.db")
@@ -87,6 +88,8 @@ async def test_started_where_nothing_can_be_written_it_polls_serves_and_says_whe
     assert "/proc cannot be written" in status["note"]
     assert str(share) in status["note"]
     assert {row["id"] for row in listed} == {f"xdr/{identifier}" for identifier in truth}
+    assert {"events", "assets", "intelligence"} <= set(context)
+    assert "failed" not in context
     assert (share / "xdr-mcp.db").is_file()
     assert (share / "xdr-mcp.db").stat().st_mode & 0o077 == 0
 
@@ -181,7 +184,9 @@ async def test_a_server_tells_at_once_what_another_process_polled(era: str, tmp_
             assert "3 new" in await poll_once(tmp_path, settings)
             assert await updates.next() == RECENT  # within the bound of every wait, and not at the next look
             newest = await call(client, "list_alerts", limit=3)
+            context = await call(client, "alert_context", id=newest["alerts"][0]["id"])
         assert newest["total"] == before + 3
+        assert "is not polled by this process" in context["failed"]["all"]
         assert {row["id"] for row in newest["alerts"]} <= {f"xdr/{key}" for key in vendor.newest_versions()}
 
 
