@@ -10,6 +10,8 @@ _MOST_ROWS: Final = 100
 _MOST_GROUPS: Final = 100
 _ROOM: Final = 10_000
 _MOST_CHANGES: Final = 100
+_CHANGES_COST: Final = 1_500
+"""Tokens a page of the journal may cost: what looks alike is then told together, with all ids."""
 
 
 async def every_row(
@@ -36,7 +38,7 @@ async def every_group(assistant: Assistant, query: str, by: str, **more: Any) ->
 
 async def journal(assistant: Assistant, since: int, query: str = "") -> list[dict[str, Any]]:
     """All changes after a number, oldest first."""
-    asked: dict[str, Any] = {"limit": _MOST_CHANGES} | ({"query": query} if query else {})
+    asked: dict[str, Any] = {"limit": _MOST_CHANGES, "budget": _CHANGES_COST} | ({"query": query} if query else {})
     answer = await assistant.call("alert_changes", since=since, **asked)
     changes: list[dict[str, Any]] = answer["changes"]
     while answer["more"]:
