@@ -260,7 +260,7 @@ async def test_arguments_that_a_form_left_blank_count_as_not_given(tmp_path: Pat
 
 
 @pytest.mark.anyio
-async def test_triage_tells_the_alert_what_is_usual_around_it_and_its_history(tmp_path: Path) -> None:
+async def test_triage_tells_the_alert_what_is_usual_and_related_and_its_history(tmp_path: Path) -> None:
     old = detected(3, created=NOON - timedelta(days=40), updated=NOON - timedelta(days=40))
     others = [detected(2, status=Status.RESOLVED, verdict=Verdict.FALSE_POSITIVE), old]
     async with a_server(tmp_path, detected(1), *others) as (server, store), Client(server.mcp) as client:
@@ -273,6 +273,9 @@ async def test_triage_tells_the_alert_what_is_usual_around_it_and_its_history(tm
     assert (user["query"], user["alerts"]) == ("user:alice since:-7d", 2)
     assert facts["its_rule_in_30_days"]["alerts"] == 2
     assert ["false_positive", 1] in facts["its_rule_in_30_days"]["by_verdict"]
+    assert facts["related"] == 2
+    assert facts["related_the_strongest_first"][0]["id"] == others[0].id
+    assert "user:alice (3 alerts)" in facts["related_the_strongest_first"][0]["why"]
     assert [(each["change"], each["status"], each["assignee"]) for each in facts["its_history"]] == [
         ("updated", "in_progress", "bob"),
         ("created", "new", ""),

@@ -13,6 +13,7 @@ from xdr_mcp.errors import QueryError
 from xdr_mcp.interfaces import Group
 from xdr_mcp.query import Pattern, Query, fold, instant, keyword, literal, parse
 from xdr_mcp.server.answers.desk import Desk
+from xdr_mcp.server.answers.related import related_alerts
 from xdr_mcp.server.answers.storms import Folding, Storm, principals
 from xdr_mcp.server.answers.telling import COMPACT, told_row, told_time, whole
 from xdr_mcp.untrusted import contained, contained_json
@@ -26,6 +27,7 @@ _NAME = 160
 _SAYABLE = 300
 """Characters of a value that is asked for in a query."""
 _REVISIONS = 6
+_RELATED = 5
 _ROWS = 25
 _READ = 300
 """Alerts that are read to find so many rows: a storm is one."""
@@ -44,13 +46,14 @@ _DETECTION = (
 
 
 async def of_alert(desk: Desk, alert_id: str) -> Sections:
-    """The alert, what is usual around it, its history.
+    """The alert, what is usual around it, what is related to it, its history.
 
     Raises:
         UnknownAlert: with the ids that come closest.
     """
     alert = (await desk.alert(alert_id)).alert
     history = _history(await desk.store.revisions(alert.id, _REVISIONS))
+    related = (await related_alerts(desk, alert_id, limit=_RELATED)).data
     return {
         **await _coverage(desk),
         "alert": _told(alert, _ALERT),
@@ -58,6 +61,8 @@ async def of_alert(desk: Desk, alert_id: str) -> Sections:
             await _around(desk, entity) for entity in principals(alert) if len(entity.value) <= _SAYABLE
         ],
         "its_rule_in_30_days": await _rule(desk, alert, "verdict", "status"),
+        "related": related["total"],
+        "related_the_strongest_first": [_short(row) for row in related["alerts"]],
         **({"its_history": history} if history else {}),
     }
 
@@ -218,12 +223,17 @@ def _told(alert: Alert, fields: Sequence[str]) -> dict[str, Any]:
 
 
 def _rows(storms: Sequence[Storm]) -> list[dict[str, Any]]:
-    """A row each, with who works on it; of a storm, how many alerts it is and not which."""
+    """A row each, with who works on it."""
     rows = []
     for storm in storms:
         row = told_row(storm, COMPACT) | contained_json({"assignee": storm.alert.assignee}, _NAME)
-        rows.append({name: value for name, value in row.items() if value and name not in {"ids", "query"}})
+        rows.append(_short({name: value for name, value in row.items() if value}))
     return rows
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    """Of a storm, how many alerts it is and not which."""
+    return {name: value for name, value in row.items() if name not in {"ids", "query"}}
 
 
 def _history(revisions: Sequence[Change]) -> list[dict[str, Any]]:
