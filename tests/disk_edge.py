@@ -7,9 +7,7 @@ system may make them. Nothing is really synced; instead it is kept what a power 
 
 from __future__ import annotations
 
-import builtins
 import ctypes
-import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -54,12 +52,12 @@ class DiskEdge:
             patch.multiple(
                 os,
                 open=self._opening(os.open),
+                write=self._writing(os.write),
                 fsync=self._syncing(os.fsync),
                 mkdir=self._changing(os.mkdir, "mkdir", self._named),
                 unlink=self._changing(os.unlink, "unlink", self._unlinked),
                 rename=self._renaming(os.rename),
             ),
-            patch.object(builtins, "open", self._wrapping(builtins.open)),
             patch.object(ctypes, "CDLL", self._libraries(ctypes.CDLL)),
         ):
             yield
@@ -69,16 +67,14 @@ class DiskEdge:
         self.calls.append(name)
         self._before(len(self.calls), name)
 
-    def wrote(self, path: str) -> None:
-        if path not in self.unsynced.content:
-            self.unsynced.content.append(path)
-
     # ---- the calls
 
     def _opening(self, real: Callable[..., int]) -> Callable[..., int]:
         def opened(path: Any, flags: int, *more: Any, **named: Any) -> int:
             if not self._ours(path):
-                return real(path, flags, *more, **named)
+                descriptor = real(path, flags, *more, **named)
+                self._open.pop(descriptor, None)  # one of ours had this number, and was closed
+                return descriptor
             name = str(path)
             new = bool(flags & os.O_CREAT) and not Path(name).exists()
             if flags & os.O_CREAT:
@@ -91,13 +87,20 @@ class DiskEdge:
 
         return opened
 
-    def _wrapping(self, real: Callable[..., Any]) -> Callable[..., Any]:
-        def opened(file: Any, mode: str = "r", *more: Any, **named: Any) -> Any:
-            if isinstance(file, int) and file in self._open and "w" in mode:
-                return ShortWrites(self, file, self._open[file])
-            return real(file, mode, *more, **named)
+    def _writing(self, real: Callable[[int, Any], int]) -> Callable[[int, Any], int]:
+        """The system takes half of what it is given, down to a few bytes."""
 
-        return opened
+        def written(descriptor: int, data: Any) -> int:
+            path = self._open.get(descriptor)
+            if path is None:
+                return real(descriptor, data)
+            self.call("write")
+            if path not in self.unsynced.content:
+                self.unsynced.content.append(path)
+            content = bytes(data)
+            return real(descriptor, content[: len(content) // 2] if len(content) > 256 else content)
+
+        return written
 
     def _syncing(self, real: Callable[[int], None]) -> Callable[[int], None]:
         def synced(descriptor: int) -> None:
@@ -158,21 +161,6 @@ class DiskEdge:
     def _unlinked(self, path: str) -> None:
         self.unsynced.content = [each for each in self.unsynced.content if each != path]
         self.unsynced.names = [pair for pair in self.unsynced.names if pair[0] != path]
-
-
-class ShortWrites(io.FileIO):
-    """A file whose system takes half of what it is given, down to a few bytes."""
-
-    def __init__(self, edge: DiskEdge, descriptor: int, path: str) -> None:
-        super().__init__(descriptor, "wb")
-        self._edge = edge
-        self._path = path
-
-    def write(self, data: Any) -> int:
-        self._edge.call("write")
-        self._edge.wrote(self._path)
-        content = bytes(data)
-        return super().write(content[: len(content) // 2] if len(content) > 256 else content)
 
 
 def lose_power(unsynced: Unsynced, lost: Callable[[], bool]) -> None:

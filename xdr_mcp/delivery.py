@@ -20,7 +20,8 @@ from xdr_mcp.lease import TTL, run_while_held
 
 log = logging.getLogger(__name__)
 
-BATCH = 500
+BATCH = 1_000
+"""Changes that are sent at once at most; the archive flushes the disk once for each batch."""
 LONGEST_BACKOFF = 60.0
 MOST_UNFORESEEN = 5
 """Failures in a row that no sink should have, before a batch is offered one by one and what fails again is set aside."""

@@ -4,11 +4,13 @@ import json
 import os
 import stat
 import sys
+from collections import Counter
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from changes import change
+from disk_edge import DiskEdge
 from msgspec import structs
 
 from xdr_mcp.errors import ChangeRefused, SinkError
@@ -174,3 +176,13 @@ async def test_a_write_that_fails_half_way_leaves_no_file_behind(tmp_path: Path)
     assert files(tmp_path) == []
     await archive.send([change("small"), change("large", description="x" * 100_000)])
     assert len(files(tmp_path)) == 2
+
+
+async def test_a_batch_costs_one_flush_of_the_disk_and_a_few_calls_a_file(tmp_path: Path) -> None:
+    edge = DiskEdge(tmp_path)
+    with edge.in_place():
+        await Archive(tmp_path, version="1").send([change(str(number)) for number in range(100)])
+    told = Counter(edge.calls)
+    assert (told["open"], told["rename"]) == (100, 100)
+    assert told["syncfs"] + told["fsync"] <= 4
+    assert sum(told.values()) - told["write"] <= 2 * 100 + 6

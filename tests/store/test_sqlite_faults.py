@@ -151,6 +151,16 @@ async def test_terms_of_a_failed_save_are_not_taken_for_known(store: Store, disk
         assert await store.count(Query(root=Term("id", Pattern((f"{number}-7",))))) == 1
 
 
+async def test_a_save_syncs_once_however_large_its_page(store: Store, disk: FaultyDisk) -> None:
+    lease = await lease_of(store)
+    for number in range(3):
+        told: list[str] = []
+        disk.before = told.append
+        await store.save("model", page(number, 20_000), lease)
+        disk.before = lambda _: None
+        assert told.count("sync") == 1
+
+
 # ------------------------------------------------------------------------------------------------ sudden death
 
 

@@ -121,7 +121,9 @@ def test_a_bound_on_created_bounds_the_walk(connection: apsw.Connection) -> None
 
 
 @pytest.mark.parametrize("alerts", [1, 100, 1_000])
-def test_a_save_reads_in_batches_and_writes_three_rows_an_alert(connection: apsw.Connection, alerts: int) -> None:
+def test_a_save_reads_in_batches_and_writes_a_hundred_rows_a_statement(
+    connection: apsw.Connection, alerts: int
+) -> None:
     statements = Statements(connection)
     page = Page(tuple(record(str(n), START, created=START + n * timedelta(seconds=1)) for n in range(alerts)), START)
 

@@ -92,16 +92,16 @@ _words_again = lru_cache(maxsize=8_192)(_words)
 
 def value_of(text: str) -> str:
     """A keyword value as it is stored and asked for: folded and cut; empty when nothing is left of it."""
-    return _cut(fold(text))
+    return _value_again(text) if len(text) <= _SHORT else _rare_value_of(text)
 
 
 def _rare_value_of(text: str) -> str:
     """The same of a text that seldom comes back, such as an id, and is not worth remembering."""
-    return _cut(_fold(text))
-
-
-def _cut(folded: str) -> str:
+    folded = _fold(text)
     return folded if len(folded) <= VALUE_LIMIT else folded[:VALUE_LIMIT].rstrip()
+
+
+_value_again = lru_cache(maxsize=8_192)(_rare_value_of)
 
 
 def texts_of(alert: Alert) -> tuple[tuple[str, str], ...]:
@@ -117,10 +117,11 @@ def texts_of(alert: Alert) -> tuple[tuple[str, str], ...]:
 
 
 def _column(*texts: str) -> str:
+    """One text at least."""
     joined = " ".join(texts)
     if joined.isascii():  # all in one go: nothing is gained by remembering parts
         found = joined.encode().translate(_ASCII_WORDS).decode().split()
-        if any(len(text) > WORD_LIMIT for text in texts):
+        if max(map(len, texts)) > WORD_LIMIT:
             found = [word[:WORD_LIMIT] for word in found]
         words = " ".join(found)
     else:

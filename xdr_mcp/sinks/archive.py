@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -32,6 +32,10 @@ WRITING = ".writing"
 """The folder, inside the archive's, where files lie until they are whole."""
 
 _UNSAFE = re.compile(r"[^a-z0-9_-]+")
+_NO_MARKS = str.maketrans("", "", "-:")
+_FOUR_DIGITS = 1_000
+_BINARY = getattr(os, "O_BINARY", 0)
+"""Windows would turn line ends into its own."""
 
 
 class Archive:
@@ -41,6 +45,7 @@ class Archive:
 
     def __init__(self, folder: Path, *, version: str, flat_limit: int = FLAT_LIMIT) -> None:
         self._folder = folder
+        self._root = str(folder)
         self._version = version
         self._flat_limit = flat_limit
         self._flat: int | None = None
@@ -61,7 +66,7 @@ class Archive:
         try:
             if self._flat is None:
                 self._flat = self._prepare()
-            self._write_batch({self._path(change): change for change in changes})
+            self._write_batch(changes)
         except OverflowError as error:
             raise ChangeRefused(f"no file name can tell when it was updated: {error}") from error
         except OSError as error:
@@ -80,39 +85,51 @@ class Archive:
         with os.scandir(self._folder) as entries:
             return sum(entry.name.startswith("alert_") for entry in entries)
 
-    def _path(self, change: Change) -> Path:
-        """Where this revision's file is, or is to be: flat while there is room, else in its hour's folder."""
-        flat = self._folder / file_name(change)
-        hour = self._folder / f"{change.alert.updated.astimezone(UTC):%Y-%m-%d/%H}" / flat.name
-        if flat.exists() or hour.exists():
-            return flat if flat.exists() else hour
-        return flat if (self._flat or 0) < self._flat_limit else hour
+    def _place(self, change: Change) -> tuple[str, bool]:
+        """Where this revision's file is, or is to be, and whether it is there: flat while there is room, else in its hour's folder."""
+        name = file_name(change)
+        flat = f"{self._root}/{name}"
+        if os.path.exists(flat):  # noqa: PTH110 (an object a path costs more than the system's answer; thousands of files a minute)
+            return flat, True
+        day_and_hour = _iso(change.alert.updated)[:13].replace("T", "/")
+        hour = f"{self._root}/{day_and_hour}/{name}"
+        if os.path.exists(hour):  # noqa: PTH110 (as above)
+            return hour, True
+        return (flat if (self._flat or 0) < self._flat_limit else hour), False
 
-    def _write_batch(self, files: dict[Path, Change]) -> None:
-        written: list[tuple[Path, Path]] = []
+    def _write_batch(self, changes: Sequence[Change]) -> None:
+        """Write what is not there: content first, one flush, then the names, then a flush of the folders that hold them."""
+        written: list[tuple[str, str, Change]] = []
+        folders: set[str] = set()
         try:
-            for number, (path, change) in enumerate(files.items()):
-                if not path.exists():
-                    _make_folder(path.parent)
-                    temporary = self._folder / WRITING / f"{self._own}-{number}"
-                    written.append((temporary, path))
+            for number, change in enumerate(changes):
+                path, there = self._place(change)
+                folder = path.rpartition("/")[0]
+                if folder not in folders:
+                    _make_folder(Path(folder))
+                    folders.add(folder)
+                if not there:
+                    temporary = f"{self._root}/{WRITING}/{self._own}-{number}"
+                    written.append((temporary, path, change))
                     _write_new(temporary, self._content(change))
-            _flush(temporary for temporary, _ in written)
+            _flush([temporary for temporary, _, _ in written])
             while written:
-                temporary, path = written[-1]
-                temporary.rename(path)
+                temporary, path, change = written[-1]
+                os.rename(temporary, path)  # noqa: PTH104 (as above)
                 written.pop()
-                log.debug("wrote %s: %s", path.name, _summary(files[path]))
-                self._flat = (self._flat or 0) + (path.parent == self._folder)
+                if log.isEnabledFor(logging.DEBUG):
+                    log.debug("wrote %s: %s", path.rpartition("/")[2], _summary(change))
+                self._flat = (self._flat or 0) + (path.rpartition("/")[0] == self._root)
         finally:
-            for temporary, _ in written:
-                temporary.unlink(missing_ok=True)
+            for temporary, _, _ in written:
+                Path(temporary).unlink(missing_ok=True)
         # those above too: one may have been made by a process that was killed before it flushed what names it
-        _flush_folders({folder for path in files for folder in self._folders_of(path)})
+        _flush_folders({above for folder in folders for above in self._with_those_above(Path(folder))})
 
-    def _folders_of(self, path: Path) -> Sequence[Path]:
-        """The folders that a file lies in, up to the archive's."""
-        return path.parents[: path.parents.index(self._folder) + 1]
+    def _with_those_above(self, folder: Path) -> Sequence[Path]:
+        """A folder, and those that it lies in, up to the archive's."""
+        above = [folder, *folder.parents]
+        return above[: above.index(self._folder) + 1]
 
     def _content(self, change: Change) -> bytes:
         """Three members, a line each; the vendor's record stands as the bytes it came in."""
@@ -150,7 +167,14 @@ def file_name(change: Change) -> str:
 
 
 def _stamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    if moment.year < _FOUR_DIGITS:  # which systems write with fewer, and so it has been named
+        return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    return _iso(moment)[:26].translate(_NO_MARKS) + "Z"
+
+
+def _iso(moment: datetime) -> str:
+    """``2026-11-25T19:30:00.000000``, UTC. OverflowError for a time that UTC has not."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def _make_folder(folder: Path) -> None:
@@ -162,17 +186,18 @@ def _make_folder(folder: Path) -> None:
     _flush_folders({folder.parent})
 
 
-def _write_new(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123 (a descriptor, for the mode bits)
+def _write_new(path: str, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o600)
+    try:
         view = memoryview(content)
         while view:
-            view = view[file.write(view) :]
+            view = view[os.write(descriptor, view) :]
+    finally:
+        os.close(descriptor)
 
 
-def _flush(paths: Iterable[Path]) -> None:
+def _flush(paths: Sequence[str]) -> None:
     """Bring the files' content to the disk: one call for the whole file system where the kernel has it, else file by file."""
-    paths = tuple(paths)
     sync_file_system = _syncfs() if len(paths) > 1 else None
     if sync_file_system is not None:
         _with_descriptor(paths[0], sync_file_system)
@@ -187,7 +212,7 @@ def _flush_folders(folders: set[Path]) -> None:
             _with_descriptor(folder, os.fsync)
 
 
-def _with_descriptor(path: Path, act: Callable[[int], None]) -> None:
+def _with_descriptor(path: Path | str, act: Callable[[int], None]) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         act(descriptor)

@@ -1,0 +1,101 @@
+"""What taking an alert in costs, counted rather than timed, so that a regression fails without a clock.
+
+SQL statements are counted in ``store/test_sqlite_plans.py``, syncs of the store in ``store/test_sqlite_faults.py``, calls to the
+file system of an archived batch in ``sinks/test_archive.py``.
+"""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+from model_vendor import START
+
+from xdr_mcp.interfaces import Page
+from xdr_mcp.simulator.bulk import Catalogue, bulk_revisions
+from xdr_mcp.simulator.company import Company
+from xdr_mcp.sources.xdr import to_alert
+from xdr_mcp.store.sqlite.versions import make_forms, prepare
+from xdr_mcp.vendor_json import split, to_page
+
+ALERTS = 200
+
+
+@pytest.fixture(scope="module")
+def body() -> bytes:
+    """An answer of the vendor."""
+    catalogue = Catalogue(1, Company(1))
+    records = [
+        catalogue.write(one)
+        for one in bulk_revisions(1, 0, range(1_764_000_000_000, 1_764_000_000_000 + ALERTS), catalogue)
+    ]
+    return b'{"data":[' + b",".join(records) + b"]}"
+
+
+def calls(work: Callable[[], object]) -> Counter[str]:
+    """How often each function is called while ``work`` runs, built-in or not."""
+    told: Counter[str] = Counter()
+
+    def note(_frame: FrameType, event: str, function: Any) -> None:
+        if event in {"call", "c_call"}:
+            told[function.__qualname__ if event == "c_call" else ""] += 1
+
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return told
+
+
+def taken(body: bytes) -> Page:
+    return to_page(split(body, "data"), lambda record: to_alert("xdr", record), START)
+
+
+def test_a_record_is_decoded_once_and_each_page_twice(body: bytes) -> None:
+    told = calls(lambda: taken(body))
+    assert told["Decoder.decode"] == ALERTS + 2  # the envelope, then the list, are only cut
+
+
+def test_an_alert_is_written_once_read_back_once_and_its_record_hashed_once(body: bytes) -> None:
+    page = taken(body)
+
+    def work() -> None:
+        make_forms(prepare(page).versions, set())
+
+    told = calls(work)
+    assert (told["Encoder.encode"], told["Decoder.decode"], told["openssl_sha256"]) == (ALERTS, ALERTS, ALERTS)
+
+
+def test_of_a_record_that_is_known_nothing_is_made_but_its_digest(body: bytes) -> None:
+    page = taken(body)
+    known = {(version.uid, version.updated, version.digest) for version in prepare(page).versions}
+    told = calls(lambda: make_forms(prepare(page).versions, known))
+    assert told["openssl_sha256"] == ALERTS
+    assert told["Encoder.encode"] + told["Decoder.decode"] == 0
+
+
+def test_an_alert_takes_a_bounded_number_of_calls(body: bytes) -> None:
+    """650 of all kinds when this was written, and they are most of the time: a quarter more is to be a decision."""
+    taken(body)  # what is remembered of values that come back is remembered
+    told = calls(lambda: make_forms(prepare(taken(body)).versions, set()))
+    assert sum(told.values()) / ALERTS < 800
+
+
+def test_a_record_is_copied_once_out_of_its_page(body: bytes) -> None:
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        page = taken(body)
+        held = sum(len(record.raw) for record in page.records)
+        del page
+        _, peak = tracemalloc.get_traced_memory()
+        assert held <= len(body)
+        assert peak - before < 4 * len(body)  # the copy, its values decoded, and the alerts made of them
+    finally:
+        tracemalloc.stop()
