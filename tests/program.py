@@ -85,7 +85,9 @@ def finished(*arguments: str, folder: Path, **variables: str) -> subprocess.Comp
 
 
 @contextmanager
-def running(*arguments: str, folder: Path, env: Mapping[str, str] | None = None) -> Iterator[Running]:
+def running(
+    *arguments: str, folder: Path, env: Mapping[str, str] | None = None, stdin: int = subprocess.DEVNULL
+) -> Iterator[Running]:
     """``xdr-mcp <arguments>`` in ``folder``; killed at the end if it still runs."""
     with subprocess.Popen(
         command(*arguments),
@@ -93,7 +95,7 @@ def running(*arguments: str, folder: Path, env: Mapping[str, str] | None = None)
         env=environment(**(env or {})),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         text=True,
     ) as process:
         program = Running(process)

@@ -554,11 +554,9 @@ def test_a_server_over_stdio_works_where_the_working_directory_cannot_be_written
 
 
 def test_a_server_without_any_setting_starts_and_tells_what_is_missing(tmp_path: Path) -> None:
-    found = finished("serve", folder=tmp_path)
-    assert found.returncode == 0
-    assert "xdr is not polled: " in found.stderr
-    assert "XDR_BASE_URL is not set" in found.stderr
-    assert "xdr disabled" in run("status").stdout
+    with running("serve", folder=tmp_path, stdin=subprocess.PIPE) as server:
+        server.wait_for("xdr is not polled: .*XDR_BASE_URL is not set")
+        assert "xdr disabled" in run("status").stdout
 
 
 def test_a_server_over_http_tells_its_url_and_ends_in_order(tmp_path: Path) -> None:
@@ -569,9 +567,9 @@ def test_a_server_over_http_tells_its_url_and_ends_in_order(tmp_path: Path) -> N
 
 
 def test_a_source_of_no_known_type_does_not_keep_the_server_down(tmp_path: Path) -> None:
-    found = finished("serve", folder=tmp_path, XDR_SOURCES="xdr,mystery", **DEVELOPMENT)
-    assert found.returncode == 0
-    assert "mystery is not polled: there is no source type 'mystery'" in found.stderr
+    env = {"XDR_SOURCES": "xdr,mystery", **DEVELOPMENT}
+    with running("serve", folder=tmp_path, env=env, stdin=subprocess.PIPE) as server:
+        server.wait_for("mystery is not polled: there is no source type 'mystery'")
 
 
 def test_polling_once_warns_of_a_variable_that_nothing_reads(tmp_path: Path) -> None:
