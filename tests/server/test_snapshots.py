@@ -9,7 +9,6 @@ import json
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mcp import Client
@@ -40,11 +39,11 @@ def compare(path: Path, told: str, *, update: bool) -> None:
 
 
 @pytest.mark.parametrize("era", ERAS)
-@pytest.mark.parametrize("listed", ["prompts"])
+@pytest.mark.parametrize("listed", ["tools", "prompts", "resources", "resource_templates"])
 async def test_the_lists_are_as_they_were_reviewed(listed: str, era: str, tmp_path: Path, *, update: bool) -> None:
-    async with a_server(tmp_path) as (server, _), Client(server.mcp, mode=era) as client:
+    async with a_server(tmp_path, proposing=True) as (server, _), Client(server.mcp, mode=era) as client:
         answer = await getattr(client, f"list_{listed}")()
-    wire: list[Any] = answer.model_dump(by_alias=False, exclude_none=True, mode="json")[listed]
+    wire = [each.model_dump(by_alias=True, exclude_none=True, mode="json") for each in getattr(answer, listed)]
     compare(
         HERE / f"{listed}.json", json.dumps(wire, indent=2, ensure_ascii=False, sort_keys=True) + "\n", update=update
     )
