@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import apsw
 import pytest
 from model_vendor import START, record
+from sqlite_statements import Statements, plan
 
 from xdr_mcp.alert import Entity, EntityKind, Severity, Status
 from xdr_mcp.interfaces import Page, Position
@@ -27,30 +28,6 @@ def connection(tmp_path: Path) -> Generator[apsw.Connection, None, None]:
     made = open_writer(tmp_path / "store.db", migrations())
     yield made
     made.close()
-
-
-class Statements:
-    """What SQLite was asked while ``watch`` ran: once for each row of an executemany."""
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self.connection = connection
-        self.texts: list[str] = []
-
-    def watch(self, work: Callable[[], object]) -> None:
-        def trace(_cursor: apsw.Cursor, text: str, _bindings: object) -> bool:
-            self.texts.append(text)
-            return True
-
-        self.connection.exec_trace = trace
-        try:
-            work()
-        finally:
-            self.connection.exec_trace = None
-
-
-def plan(connection: apsw.Connection, text: str, values: int | None = None) -> str:
-    rows = connection.execute(f"EXPLAIN QUERY PLAN {text}", [0] * (text.count("?") if values is None else values))
-    return "; ".join(str(row[3]) for row in rows)
 
 
 def compiled(connection: apsw.Connection, text: str, as_of: datetime | None = None) -> Asked:
@@ -151,7 +128,7 @@ def test_a_version_that_was_told_is_found_by_index(connection: apsw.Connection) 
     save()
     statements.watch(save)
     (lookup, *_) = [text for text in statements.texts if "FROM changes WHERE uid" in text]
-    told = plan(connection, lookup, 3)
+    told = plan(connection, lookup)
     assert "SCAN" not in told
     assert "later_versions" in told
 

@@ -1,0 +1,34 @@
+"""What SQLite is asked, and how it goes about it: counted, not timed, so that a regression fails without a clock."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import apsw
+
+
+class Statements:
+    """What SQLite was asked while ``watch`` ran: once for each row of an executemany."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.connection = connection
+        self.texts: list[str] = []
+
+    def watch(self, work: Callable[[], object]) -> None:
+        def trace(_cursor: apsw.Cursor, text: str, _bindings: object) -> bool:
+            self.texts.append(text)
+            return True
+
+        self.connection.exec_trace = trace
+        try:
+            work()
+        finally:
+            self.connection.exec_trace = None
+
+
+def plan(connection: apsw.Connection, text: str) -> str:
+    """How SQLite goes about a statement, whatever is bound."""
+    numbered = [int(number) for number in re.findall(r"\?(\d+)", text)]
+    rows = connection.execute(f"EXPLAIN QUERY PLAN {text}", [0] * max(numbered, default=text.count("?")))
+    return "; ".join(str(row[3]) for row in rows)
