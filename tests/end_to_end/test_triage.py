@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import fake_graph
 import fake_xdr
 import pytest
+from fake_graph import FakeGraph
 from fake_xdr import FakeXdr
 from flow import all_changes, assistant, call, minutes_ago, poll_once, run
 from mcp import Client, StdioServerParameters
@@ -26,6 +28,7 @@ pytestmark = pytest.mark.anyio
 
 TRIAGE = {"XDR_TRIAGE": "approve", "XDR_WRITE_BACK": "true"}
 RECENT = "xdr://alerts/recent"
+GRAPH_TIMES = ("createdDateTime", "lastUpdateDateTime")
 
 
 async def audited(folder: Path, env: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -184,6 +187,32 @@ async def test_without_a_person_at_a_terminal_nothing_is_approved(tmp_path: Path
         rejected = await run("reject", "1", "--reason", "no", folder=tmp_path, env=env)
         assert rejected.stdout == "proposal 1 is rejected\n"
         assert await audited(tmp_path, env) == [("proposed", "open"), ("rejected", "rejected")]
+
+
+async def test_defender_is_told_in_its_own_words(tmp_path: Path) -> None:
+    graph = FakeGraph()
+    graph.put({"id": "da1", "title": "Beacon", "status": "new"} | dict.fromkeys(GRAPH_TIMES, minutes_ago(5)))
+    async with fake_graph.serving(graph) as url:
+        options = {f"XDR_MICROSOFT_{name}".upper(): value for name, value in fake_graph.options(url).items()}
+        env = settings_for(url, tmp_path, XDR_SOURCES="microsoft", XDR_TRIAGE="approve", **options)
+        await poll_once(tmp_path, env)
+        async with assistant(tmp_path, env) as client:
+            wanted = {"status": "resolved", "verdict": "true_positive", "assignee": "alice@example.com"}
+            await call(client, "propose_triage", id="microsoft/da1", comment="Reimaged.", **wanted)
+        with at_a_terminal("approve", "1", folder=tmp_path, env=env) as terminal:
+            await terminal.approves()
+            assert await terminal.ended() == 0
+        fields, comment = graph.written
+        assert (fields["status"], fields["classification"], fields["assignedTo"]) == (
+            "resolved",
+            "truePositive",
+            "alice@example.com",
+        )
+        assert comment["comment"].startswith("Reimaged.\n[xdr-mcp 1-")
+        await poll_once(tmp_path, env)
+        await run("approve", folder=tmp_path, env=env)
+    assert (await audited(tmp_path, env))[-1] == ("verified", "verified")
+    assert (await all_changes(tmp_path))[-1].kind is ChangeKind.CLOSED
 
 
 async def test_the_demo_shows_the_whole_way(tmp_path: Path) -> None:
