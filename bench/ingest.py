@@ -7,7 +7,7 @@ request to the moment when all is stored; the table has medians, spreads and rat
 - ``floor``: httpx, msgspec, one SQLite table of ids and bodies, 1,000 a commit; nothing else. What Python can do at best.
 - ``ours``: the poller, the source and the store as ``xdr-mcp poll --once`` joins them, everything on but the archive.
 - ``ours, archive``: the same with one durable file an alert.
-- others: the programs in ``peers/``, where ``bench/setup-peers`` installed what they need.
+- others: the programs in ``ingesters/``, where ``scripts/setup-ingesters`` installed what they need.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 HERE = Path(__file__).parent
-PEERS = HERE / "peers"
-ENVIRONMENTS = HERE.parent / ".venv-peers"
+INGESTERS = HERE / "ingesters"
+ENVIRONMENTS = HERE.parent / ".venv-ingesters"
 PAGE = 1_000
 
 
@@ -161,9 +161,11 @@ def run_own(name: str, url: str, alerts: int, folder: Path) -> Run:
 # ---------------------------------------------------------------- the measurement
 
 
-def peers() -> list[str]:
+def others() -> list[str]:
     """Other people's programs that are installed."""
-    return sorted(path.stem for path in PEERS.glob("*.py") if (ENVIRONMENTS / path.stem / "bin" / "python").exists())
+    return sorted(
+        path.stem for path in INGESTERS.glob("*.py") if (ENVIRONMENTS / path.stem / "bin" / "python").exists()
+    )
 
 
 @contextmanager
@@ -186,7 +188,7 @@ def measured(name: str, url: str, alerts: int, parent: str | None) -> Run:
     if name in OWN:
         command = [sys.executable, __file__, "--run", name]
     else:
-        command = [str(ENVIRONMENTS / name / "bin" / "python"), str(PEERS / f"{name}.py")]
+        command = [str(ENVIRONMENTS / name / "bin" / "python"), str(INGESTERS / f"{name}.py")]
     with tempfile.TemporaryDirectory(prefix="xdr-mcp-bench-", dir=parent) as folder:
         ended = subprocess.run(  # noqa: S603 (what is written here)
             [*command, url, str(alerts), folder], capture_output=True, text=True, check=False, cwd=folder
@@ -241,7 +243,7 @@ def main() -> None:
         url, alerts, folder = asked.arguments
         print(json.dumps(asdict(run_own(asked.run, url, int(alerts), Path(folder)))))
         return
-    names = asked.only.split(",") if asked.only else [*OWN, *peers()]
+    names = asked.only.split(",") if asked.only else [*OWN, *others()]
     print(
         f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores; ",
         end="",
