@@ -93,20 +93,20 @@ def _object(value: object) -> Json:
 def _texts(value: object) -> list[str]:
     if value is None:
         return []
-    return list(dict.fromkeys(filter(None, (as_text(item).strip() for item in as_list(value)))))
+    return list(dict.fromkeys([text for item in as_list(value) if (text := as_text(item).strip())]))
 
 
 def _first_text(attributes: Json, *names: str) -> str:
     for name in names:
         value = attributes.get(name)
-        text = (value if isinstance(value, str) else as_text(value)).strip()
-        if text:
+        if value is not None and (text := (value if isinstance(value, str) else as_text(value)).strip()):
             return text
     return ""
 
 
 def _time(attributes: Json, name: str) -> datetime | None:
-    return parse_time(_unwrapped(attributes.get(name)))
+    value = attributes.get(name)
+    return parse_time(value if isinstance(value, str) else _unwrapped(value))
 
 
 def _unwrapped(value: object) -> Any:
@@ -114,6 +114,8 @@ def _unwrapped(value: object) -> Any:
 
 
 def _number(value: object) -> float | None:
+    if value is None:
+        return None
     plain = _unwrapped(value)
     if isinstance(plain, bool):
         return None
@@ -146,8 +148,11 @@ def _risk_score(attributes: Json) -> int | None:
 
 
 def _count(attributes: Json) -> int:
-    numbers = (_number(attributes.get(name)) for name in ("totalEventMatchCount", "alertAggregationCount"))
-    return int(next((number for number in numbers if number is not None and number >= 0), 1))
+    for name in ("totalEventMatchCount", "alertAggregationCount"):
+        number = _number(attributes.get(name))
+        if number is not None and number >= 0:
+            return int(number)
+    return 1
 
 
 def _case(attributes: Json) -> list[str]:
