@@ -491,8 +491,11 @@ class Store(Protocol):
         """
         ...
 
-    async def count(self, query: Query, as_of: datetime | None = None) -> int:
-        """How many alerts match, over the whole store."""
+    async def count(self, query: Query, as_of: datetime | None = None, most: int | None = None) -> int:
+        """How many alerts match, over the whole store.
+
+        With ``most``, counting may end when there are more: then the answer is ``most + 1``.
+        """
         ...
 
     async def count_by(self, query: Query, by: Sequence[str], limit: int, as_of: datetime | None = None) -> Grouped:

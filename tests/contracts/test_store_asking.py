@@ -308,6 +308,19 @@ def test_what_was_counted_is_found_by_its_value(opener: Opener, data: st.DataObj
     anyio.run(run)
 
 
+async def test_counting_may_end_when_there_are_more_than_one_needs_to_know(store: Store, clock: ManualClock) -> None:
+    await save(store, *(record(str(number), START, entities=hosts("web")) for number in range(7)))
+    then = clock.now
+    clock.advance(hours=1)
+    await save(
+        store, *(record(str(number), START + SECOND, created=START, entities=hosts("web")) for number in range(3))
+    )
+    query = parse("host:web", now=NOW)
+    for most, told in ((0, 1), (5, 6), (6, 7), (7, 7), (100, 7), (None, 7)):
+        assert await store.count(query, most=most) == told
+        assert min(await store.count(query, then, most), 7 if most is None else most + 1) == told
+
+
 async def test_any_period_is_counted_to_the_microsecond(store: Store) -> None:
     midnight = datetime(2026, 11, 1, tzinfo=UTC)
     offsets = [

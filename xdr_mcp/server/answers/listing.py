@@ -35,10 +35,13 @@ from xdr_mcp.untrusted import spell
 PAGE = 25
 SCANNED = 1_000
 """Alerts that are read at most for one page: a storm may take so many of them before others get no row."""
+COUNTED = 10_000
+"""Where counting what matches ends: a page need not wait for it. What tallies count is told whole."""
 PER_ROW = 60
 """Tokens of a page for each row, where no budget was given."""
 
 _BATCH = 200
+_UNCOUNTED = f"total is at least {COUNTED}; count_alerts counts them all"
 _UNTRUSTED = ("title", "about", "query")
 
 
@@ -68,6 +71,11 @@ class Page(Struct, frozen=True, kw_only=True):
     total: int
     asked: datetime
     as_of: datetime | None
+
+    @property
+    def uncounted(self) -> bool:
+        """There are more than were counted."""
+        return self.total == COUNTED + 1
 
 
 Rows: TypeAlias = Callable[[Sequence[Storm]], list[dict[str, Any]]]
@@ -143,7 +151,7 @@ class _Listing:
         storms, scanned, following = await self._scan(limit)
         total = self._place.total if self._place else scanned
         if following and not self._place:
-            total = await self._desk.store.count(self._query, self._as_of)
+            total = await self._desk.store.count(self._query, self._as_of, COUNTED)
         return Page(storms=storms, scanned=scanned, next=following, total=total, asked=self._asked, as_of=self._as_of)
 
     async def _scan(self, limit: int) -> tuple[tuple[Storm, ...], int, Position | None]:
@@ -199,15 +207,15 @@ class _Listing:
 
     def _told(self, page: Page, reach: Reach, rows: Rows, reduced: str, detail: Detail) -> Answer:
         told = rows(page.storms)
-        data: dict[str, Any] = {"alerts": told, "total": page.total}
+        data: dict[str, Any] = {"alerts": told, "total": COUNTED if page.uncounted else page.total}
         if detail is Detail.BARE:
             data["counts"] = told_counts(page.storms)
         if page.next:
             data["next_cursor"] = self._desk.cursors.sign(Place(page.asked, page.total, page.next), *self._signed)
         if page.as_of:
             data["as_of"] = told_time(page.as_of)
-        if reduced:
-            data["reduced"] = reduced
+        if parts := [*filter(None, (reduced, _UNCOUNTED if page.uncounted else ""))]:
+            data["reduced"] = "; ".join(parts)
         if labels := sorted({name for row in told for name in row if name in _UNTRUSTED}):
             data["untrusted"] = labels
         data |= reach.told(detail)
@@ -243,7 +251,8 @@ def _ids(storms: Sequence[Storm]) -> list[dict[str, Any]]:
 def _line(page: Page, data: dict[str, Any]) -> str:
     """The page in one line, for whoever reads text only."""
     alerts = sum(storm.count for storm in page.storms)
-    line = f"{alerts} of {page.total} alerts, newest first" if alerts else "No alert matches"
+    total = f"more than {COUNTED}" if page.uncounted else page.total
+    line = f"{alerts} of {total} alerts, newest first" if alerts else "No alert matches"
     if alerts > len(data["alerts"]):
         line += f", in {len(data['alerts'])} rows"
     if "next_cursor" in data:

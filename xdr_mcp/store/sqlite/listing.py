@@ -97,19 +97,20 @@ def listed(connection: apsw.Connection, asked: Asked, limit: int, after: Positio
     return Found(alerts, Position(alerts[-1].created, page[-1][0]))
 
 
-def counted(connection: apsw.Connection, asked: Asked) -> int:
-    """How many alerts it finds."""
+def counted(connection: apsw.Connection, asked: Asked, most: int | None = None) -> int:
+    """How many alerts it finds; ``most + 1`` may stand for all that are more."""
     if asked.everything:
         every: int = connection.execute("SELECT coalesce(sum(alerts), 0) FROM sources").get
         return every
     if tally := asked.tally:
         return sum(number for number, _ in tally.sums(connection, (), by_hour=False))
     heads = asked.selection(table=False)
+    limit = LARGEST if most is None else most + 1
     found: int = connection.execute(
-        f"SELECT count(*) FROM {heads.tables} WHERE {heads.conditions}",  # noqa: S608 (our own words; values are bound)
-        heads.parameters,
+        f"SELECT count(*) FROM (SELECT 1 FROM {heads.tables} WHERE {heads.conditions} LIMIT ?)",  # noqa: S608 (our own words; values are bound)
+        (*heads.parameters, limit),
     ).get
-    return found + sum(1 for _ in asked.overtaken(connection))
+    return found if found == limit else found + sum(1 for _ in asked.overtaken(connection))
 
 
 def _bodies(connection: apsw.Connection, asked: Asked, limit: int, largest: int) -> Iterator[tuple[int, bytes]]:

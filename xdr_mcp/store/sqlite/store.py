@@ -182,10 +182,10 @@ class SqliteStore:
         read = self._glance_at if as_of is None and short(query.root, limit) else self._database.read
         return await read(lambda connection: listed(connection, asked(connection, query, as_of), limit, after))
 
-    async def count(self, query: Query, as_of: datetime | None = None) -> int:
+    async def count(self, query: Query, as_of: datetime | None = None, most: int | None = None) -> int:
         """See ``Store.count``."""
         read = self._glance_at if as_of is None and query.root is None else self._database.read
-        return await read(lambda connection: counted(connection, asked(connection, query, as_of)))
+        return await read(lambda connection: counted(connection, asked(connection, query, as_of), most))
 
     async def count_by(self, query: Query, by: Sequence[str], limit: int, as_of: datetime | None = None) -> Grouped:
         """See ``Store.count_by``."""
