@@ -1,0 +1,430 @@
+"""What a question costs in the store: asked through ``Store``, against hand-written SQL on the same file, taking turns.
+
+Run it as ``python bench/query.py --alerts 100000 --keep /tmp/bench``; ``--keep`` leaves the store behind and uses it again. Each
+question is asked many times with other values each time; of the times the median and the 99th percentile are told, and of ours
+also the processor's, which other programs on the machine do not lengthen. The hand-written SQL is what one would write who knows
+the tables; alerts that it finds are decoded, too. With ``--busy``, then the same while another process, and while this one, saves
+as fast as it can. Needs 8 KB of disk an alert.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from statistics import quantiles
+
+import anyio
+import apsw
+
+from xdr_mcp.alert import Alert, Attack, Entity, EntityKind, Severity, Status
+from xdr_mcp.interfaces import Page, Position, Record, Store
+from xdr_mcp.query import Query, matches, parse
+from xdr_mcp.store import open_store
+from xdr_mcp.store.sqlite.file import open_reader
+from xdr_mcp.store.sqlite.keys import moment
+from xdr_mcp.store.sqlite.revisions import alert_of, uid_of
+
+END = datetime(2026, 11, 25, tzinfo=UTC)
+"""The newest alert is created a second before."""
+SPAN = timedelta(days=30)
+PAGE = 1_000
+CHANGED = 20
+"""One alert in so many has a second revision."""
+HOSTS, USERS, WORDS = 5_000, 3_000, 4_000
+TECHNIQUES = tuple(f"T{number}" for number in range(1_001, 1_061))
+SEVERITIES = (*[Severity.LOW] * 50, *[Severity.MEDIUM] * 30, *[Severity.HIGH] * 15, *[Severity.CRITICAL] * 5)
+STATUSES = (*[Status.NEW] * 30, *[Status.IN_PROGRESS] * 10, *[Status.RESOLVED] * 60)
+
+
+# ---------------------------------------------------------------- a store to ask
+
+
+def skewed(draw: random.Random, number: int, skew: int = 3) -> int:
+    """A number below ``number``; small ones come often."""
+    return int(number * draw.random() ** skew)
+
+
+def a_host(draw: random.Random) -> int:
+    """The noisiest of the 5,000 has 1.4 % of all alerts."""
+    return skewed(draw, HOSTS, 2)
+
+
+def made(number: int, alerts: int, revision: int = 1) -> Record:
+    """An alert of a company of 5,000 hosts; its record's size is heavy-tailed: median 2 KB, 99th percentile 30 KB."""
+    draw = random.Random(number)  # noqa: S311 (no secret)
+    created = END - SPAN * (1 - number / alerts) - timedelta(seconds=1)
+    status = Status.RESOLVED if revision > 1 else draw.choice(STATUSES)
+    words = [f"word{skewed(draw, WORDS)}" for _ in range(40)]
+    host, user = a_host(draw), skewed(draw, USERS, 2)
+    alert = Alert(
+        source="xdr",
+        vendor_id=f"4f9a1c2e-0000-4000-8000-{number:012x}",
+        title=" ".join(words[:6]),
+        description=" ".join(words[6:]),
+        created=created,
+        updated=created + timedelta(minutes=revision),
+        severity=draw.choice(SEVERITIES),
+        status=status,
+        risk_score=draw.randrange(101),
+        product="Endpoint",
+        vendor="Example",
+        rule_id=f"rule-{number % 200}",
+        rule_name=f"Rule number {number % 200}",
+        attacks=(Attack(technique=TECHNIQUES[skewed(draw, len(TECHNIQUES))], tactic=f"TA{number % 14:04}"),),
+        entities=(
+            Entity(EntityKind.HOST, f"host-{host}.corp.example"),
+            Entity(EntityKind.IP, f"10.{host >> 8}.{host & 255}.{draw.randrange(256)}"),
+            Entity(EntityKind.USER, f"CORP\\user-{user}"),
+            Entity(EntityKind.PROCESS, f"C:\\Windows\\tool-{skewed(draw, 300)}.exe"),
+            Entity(EntityKind.HASH, draw.randbytes(32).hex()),
+            Entity(EntityKind.COMMAND, f"tool.exe -enc {draw.randbytes(24).hex()}"),
+        ),
+        labels=(f"label-{number % 20}",),
+    )
+    size = min(int(draw.lognormvariate(7.6, 1.16)), 1_000_000)
+    return Record(alert, b'{"id": "%d", "revision": %d, "evidence": "%s"}' % (number, revision, b"x" * size))
+
+
+async def save(store: Store, records: Sequence[Record]) -> None:
+    lease = await store.acquire("poll:xdr", "bench", timedelta(hours=1))
+    assert lease
+    await store.save("xdr", Page(tuple(records), datetime.now(UTC)), lease)
+
+
+async def fill(path: Path, alerts: int) -> None:
+    """Save them all, and a later revision of some; what was saved by an earlier run is not saved again."""
+    async with open_store(path) as store:
+        for start in range(await store.count(Query()) // PAGE * PAGE, alerts, PAGE):
+            numbers = range(start, min(start + PAGE, alerts))
+            await save(store, [made(number, alerts) for number in numbers])
+            await save(store, [made(number, alerts, 2) for number in numbers if number % CHANGED == 0])
+
+
+# ---------------------------------------------------------------- the questions
+
+
+Ours = Callable[[], Awaitable[object]]
+Theirs = Callable[[apsw.Connection], object]
+_BODIES = "SELECT c.body FROM postings CROSS JOIN alerts AS a ON a.key = postings.rowid CROSS JOIN changes AS c ON c.seq = a.seq"
+
+
+@dataclass(frozen=True)
+class Question:
+    """``ask`` draws one of its kind: how we are asked, and how one would write it."""
+
+    name: str
+    ask: Callable[[random.Random], tuple[Ours, Theirs]]
+    seldom: bool = False
+    """Written by hand it walks all alerts: asked in one round of twenty."""
+
+
+@dataclass
+class Times:
+    """Seconds that each answer took on the clock and of the processor, ours and theirs."""
+
+    ours: list[float] = field(default_factory=list)
+    ours_worked: list[float] = field(default_factory=list)
+    theirs: list[float] = field(default_factory=list)
+    theirs_worked: list[float] = field(default_factory=list)
+
+
+def rows(sql: str, *parameters: str | int) -> Theirs:
+    """Whatever it says."""
+    return lambda connection: connection.execute(sql, parameters).fetchall()
+
+
+def alerts_of(sql: str, *parameters: str | int) -> Theirs:
+    """The alerts whose bodies it selects."""
+    return lambda connection: [alert_of(body) for (body,) in connection.execute(sql, parameters)]
+
+
+class Questions:
+    """What is asked of a store of so many alerts."""
+
+    def __init__(self, store: Store, connection: apsw.Connection, alerts: int) -> None:
+        self.store = store
+        self.alerts = alerts
+        self._keys = [connection.execute("SELECT max(key) FROM alerts").get]
+        self._keys.append(
+            connection.execute("SELECT key FROM alerts ORDER BY key LIMIT 1 OFFSET ?", (alerts // 2,)).get
+        )
+        self._day = connection.execute(
+            "SELECT min(key) FROM alerts WHERE created >= ?", (int((END - timedelta(days=1)).timestamp()) * 1_000_000,)
+        ).get
+        self._seq = connection.execute("SELECT max(seq) FROM changes").get * 29 // 30
+        self._then = moment(connection.execute("SELECT saved FROM changes WHERE seq >= ? LIMIT 1", (self._seq,)).get)
+
+    def all(self) -> list[Question]:
+        return [
+            Question("severity, status, 24 h, technique, host: newest 20", self.five),
+            Question("severity, status, technique: newest 20", self.three),
+            Question("host: newest 20", self.host),
+            Question("page one of everything, 25 rows", lambda draw: self.page(draw, 0)),
+            Question("the page at half depth", lambda draw: self.page(draw, 1)),
+            Question("a word: newest 20", self.word),
+            Question("one alert by its id", self.get),
+            Question("how many by severity", lambda _: self.by("severity", "severity"), seldom=True),
+            Question("how many by status", lambda _: self.by("status", "status"), seldom=True),
+            Question("how many by day", lambda _: self.by("created:day", "created / 86400000000"), seldom=True),
+            Question("how many match severity and 24 h", self.count),
+            Question("how many match a host", self.count_host),
+            Question("how many match a technique, of at most 10,000", self.count_technique),
+            Question("page one as of a day before, 25 rows", self.past),
+        ]
+
+    def _find(self, text: str, match: str, also: str = "", limit: int = 20) -> tuple[Ours, Theirs]:
+        query = parse(text, now=END)
+        order = "ORDER BY postings.rowid DESC LIMIT ?"
+        return lambda: self.store.find(query, limit), alerts_of(
+            f"{_BODIES} WHERE postings MATCH ? {also} {order}", match, limit
+        )
+
+    def five(self, draw: random.Random) -> tuple[Ours, Theirs]:
+        host, technique = f"host-{a_host(draw)}.corp.example", TECHNIQUES[skewed(draw, len(TECHNIQUES))]
+        text = f"severity>=high status:new since:-24h technique:{technique} host:{host}"
+        also = f"AND postings.rowid >= {self._day} AND a.severity >= 4 AND a.status = 1"
+        return self._find(text, f'terms : ("technique:{technique.lower()}" AND "host:{host}")', also)
+
+    def three(self, draw: random.Random) -> tuple[Ours, Theirs]:
+        technique = TECHNIQUES[skewed(draw, len(TECHNIQUES))]
+        match = f'terms : "technique:{technique.lower()}"'
+        return self._find(
+            f"severity>=high status:new technique:{technique}", match, "AND a.severity >= 4 AND a.status = 1"
+        )
+
+    def host(self, draw: random.Random) -> tuple[Ours, Theirs]:
+        host = f"host-{a_host(draw)}.corp.example"
+        return self._find(f"host:{host}", f'terms : "host:{host}"')
+
+    def word(self, draw: random.Random) -> tuple[Ours, Theirs]:
+        word = f"word{skewed(draw, WORDS)}"
+        return self._find(word, f"{{title description other}} : {word}")
+
+    def page(self, draw: random.Random, which: int) -> tuple[Ours, Theirs]:
+        place = Position(END, self._keys[which] - draw.randrange(1_000_000))
+        sql = "SELECT c.body FROM alerts AS a CROSS JOIN changes AS c ON c.seq = a.seq WHERE a.key < ? ORDER BY a.key DESC LIMIT 25"
+        return lambda: self.store.find(Query(), 25, place), alerts_of(sql, place.key)
+
+    def get(self, draw: random.Random) -> tuple[Ours, Theirs]:
+        told = made(draw.randrange(self.alerts), self.alerts).alert.id
+        sql = "SELECT c.body, c.raw FROM alerts AS a JOIN changes AS c ON c.seq = a.seq WHERE a.uid = ?"
+        return lambda: self.store.get(told), lambda connection: connection.execute(sql, (uid_of(told),)).fetchall()
+
+    def by(self, ours: str, column: str) -> tuple[Ours, Theirs]:
+        sql = f"SELECT {column}, count(*) FROM alerts GROUP BY 1"  # noqa: S608 (our own words)
+        return lambda: self.store.count_by(Query(), [ours], 50), rows(sql)
+
+    def count(self, _: random.Random) -> tuple[Ours, Theirs]:
+        query = parse("severity>=high since:-24h", now=END)
+        sql = "SELECT count(*) FROM postings WHERE postings MATCH 'terms : (s4 OR s5)' AND rowid >= ?"
+        return lambda: self.store.count(query), rows(sql, self._day)
+
+    def count_host(self, draw: random.Random) -> tuple[Ours, Theirs]:
+        host = f"host-{a_host(draw)}.corp.example"
+        query = parse(f"host:{host}", now=END)
+        sql = "SELECT count(*) FROM postings WHERE postings MATCH ?"
+        return lambda: self.store.count(query), rows(sql, f'terms : "host:{host}"')
+
+    def count_technique(self, draw: random.Random) -> tuple[Ours, Theirs]:
+        technique = TECHNIQUES[skewed(draw, len(TECHNIQUES))]
+        query = parse(f"technique:{technique}", now=END)
+        sql = "SELECT count(*) FROM (SELECT 1 FROM postings WHERE postings MATCH ? LIMIT 10001)"
+        return lambda: self.store.count(query, most=10_000), rows(sql, f'terms : "technique:{technique.lower()}"')
+
+    def past(self, _: random.Random) -> tuple[Ours, Theirs]:
+        sql = (
+            "SELECT c.body FROM alerts AS a CROSS JOIN changes AS c ON c.seq = a.seq WHERE a.seq <= ?"
+            " ORDER BY a.key DESC LIMIT 25"
+        )
+        return lambda: self.store.find(Query(), 25, as_of=self._then), alerts_of(sql, self._seq)
+
+
+# ---------------------------------------------------------------- measuring
+
+
+async def timed(questions: Sequence[Question], connection: apsw.Connection, rounds: int) -> dict[str, Times]:
+    """Every question once a round, ours and theirs taking turns to be first."""
+    times = {question.name: Times() for question in questions}
+    for number in range(rounds):
+        for question in questions:
+            ours, theirs = question.ask(random.Random(number))  # noqa: S311 (no secret)
+            told = times[question.name]
+            for first in (number % 2 == 0, number % 2 == 1):
+                began, worked = time.perf_counter(), time.process_time()
+                if first:
+                    await ours()
+                    told.ours_worked.append(time.process_time() - worked)
+                    told.ours.append(time.perf_counter() - began)
+                elif number % 20 == 0 or not question.seldom:
+                    theirs(connection)
+                    told.theirs_worked.append(time.process_time() - worked)
+                    told.theirs.append(time.perf_counter() - began)
+    return times
+
+
+def figures(seconds: Sequence[float]) -> tuple[float, float]:
+    """Median and 99th percentile in milliseconds."""
+    cuts = quantiles(seconds, n=100, method="inclusive")
+    return cuts[49] * 1e3, cuts[98] * 1e3
+
+
+def tell(title: str, times: dict[str, Times]) -> None:
+    """What ours took on the clock; set against theirs by the processor's time, which no other program lengthens."""
+    head = f"{title} | ours, ms: p50 / p99 | of the processor | hand-written SQL, of the processor | ratio p50 / p99"
+    print(f"\n| {head} |\n| --- | --: | --: | --: | --: |")
+    for name, each in times.items():
+        clock, ours, theirs = map(figures, (each.ours, each.ours_worked, each.theirs_worked))
+        shown = " | ".join(f"{median:.2f} / {high:.2f}" for median, high in (clock, ours, theirs))
+        print(f"| {name} | {shown} | {ours[0] / theirs[0]:.1f} / {ours[1] / theirs[1]:.1f} |", flush=True)
+
+
+def tell_busy(title: str, times: dict[str, Times]) -> None:
+    print(f"\n| {title} | ours, ms: p50 / p99 | hand-written SQL |\n| --- | --: | --: |")
+    for name, each in times.items():
+        shown = " | ".join(f"{median:.2f} / {high:.2f}" for median, high in map(figures, (each.ours, each.theirs)))
+        print(f"| {name} | {shown} |", flush=True)
+
+
+def tell_matches(rounds: int) -> None:
+    alerts = [made(number, rounds).alert for number in range(rounds)]
+    print("\n| in memory, of the processor | µs an alert |\n| --- | --: |")
+    for text in ("severity>=high status:new since:-24h technique:T1001 host:host-1", "word7"):
+        query = parse(text, now=END)
+        began = time.process_time()
+        for alert in alerts:
+            matches(query, alert)
+        print(f"| `matches`: `{text}` | {(time.process_time() - began) / rounds * 1e6:.1f} |", flush=True)
+
+
+async def tell_groups(store: Store, alerts: int) -> None:
+    """What must be read from the alerts themselves."""
+    print("\n| groups of values, of the processor | ms | µs an alert |\n| --- | --: | --: |")
+    for text in ("since:-24h", "severity>=high since:-7d"):
+        for field_name in ("host", "technique", "rule"):
+            query = parse(text, now=END)
+            began = time.process_time()
+            total = (await store.count_by(query, [field_name], 10)).total
+            took = time.process_time() - began
+            print(
+                f"| `{text}` by {field_name}: {total:,} of {alerts:,} | {took * 1e3:.0f} | {took / max(total, 1) * 1e6:.1f} |"
+            )
+
+
+# ---------------------------------------------------------------- while saving goes on
+
+
+@contextmanager
+def saving_process(path: Path, alerts: int) -> Iterator[None]:
+    """Another process that saves as fast as it can."""
+    arguments = [sys.executable, __file__, "--save-into", str(path), "--alerts", str(alerts)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 (this very script)
+        assert process.stdout
+        process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+async def keep_saving(path: Path | Store, alerts: int, ready: Callable[[], object]) -> None:
+    """Save new alerts until cancelled, those of a later month."""
+    if isinstance(path, Path):
+        async with open_store(path) as store:
+            await keep_saving(store, alerts, ready)
+        return
+    pages = [[made(n, alerts) for n in range(alerts + p * PAGE, alerts + (p + 1) * PAGE)] for p in range(20)]
+    ready()
+    for number in range(10**6):
+        page = pages[number % len(pages)]
+        fresh = [shifted(record, number) for record in page]
+        await save(path, fresh)
+
+
+def shifted(record: Record, number: int) -> Record:
+    """The same alert under another id."""
+    from msgspec import structs  # noqa: PLC0415 (used here only)
+
+    return Record(structs.replace(record.alert, vendor_id=f"{record.alert.vendor_id}-{number}"), record.raw)
+
+
+async def beside(
+    store: Store, alerts: int, work: Callable[[], Awaitable[dict[str, Times]]]
+) -> tuple[dict[str, Times], list[float]]:
+    """The work while this process saves, and how late its event loop was, in seconds."""
+    late: list[float] = []
+
+    async def watch() -> None:
+        while True:
+            began = time.perf_counter()
+            await anyio.sleep(0.001)
+            late.append(time.perf_counter() - began - 0.001)
+
+    async with anyio.create_task_group() as group:
+        ready = anyio.Event()
+        group.start_soon(keep_saving, store, alerts, ready.set)
+        group.start_soon(watch)
+        await ready.wait()
+        times = await work()
+        group.cancel_scope.cancel()
+    return times, late
+
+
+async def measure(folder: Path, alerts: int, rounds: int, *, busy: bool) -> None:
+    path = folder / f"query-{alerts}.db"
+    began = time.monotonic()
+    await fill(path, alerts)
+    print(
+        f"{platform.python_implementation()} {platform.python_version()}, {platform.system()}, {alerts:,} alerts, "
+        f"{path.stat().st_size / alerts / 1e3:.1f} KB an alert, {rounds} of each question (ready in {time.monotonic() - began:.0f} s)"
+    )
+    connection = open_reader(path)
+    async with open_store(path) as store:
+        asked = Questions(store, connection, alerts).all()
+        await timed(asked, connection, 3)  # warm
+        tell(f"{alerts:,} alerts", await timed(asked, connection, rounds))
+        tell_matches(2_000)
+        await tell_groups(store, alerts)
+        if busy:
+            short = [question for question in asked if not question.name.startswith("how many")]
+
+            async def work() -> dict[str, Times]:
+                return await timed(short, connection, rounds)
+
+            with saving_process(path, alerts):
+                tell_busy("while another process saves", await work())
+            times, late = await beside(store, alerts, work)
+            tell_busy("while this process saves", times)
+            print(f"\nlateness of its event loop: {figures(late)[0]:.2f} / {figures(late)[1]:.2f} ms")
+    connection.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--alerts", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=300, help="times that each question is asked")
+    parser.add_argument("--keep", type=Path, help="a folder that keeps the store for the next run")
+    parser.add_argument("--busy", action="store_true", help="ask while saving goes on, too: the store grows by it")
+    parser.add_argument("--save-into", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.save_into:
+        anyio.run(keep_saving, options.save_into, options.alerts, lambda: print("ready", flush=True))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        anyio.run(partial(measure, folder, options.alerts, options.rounds, busy=options.busy))
+
+
+if __name__ == "__main__":
+    main()
