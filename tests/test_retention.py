@@ -248,6 +248,16 @@ async def test_while_another_process_drops_this_one_leaves_it_to_that(estate: Es
     assert (await estate.retain(age=DAY)).alerts == 1
 
 
+async def test_under_a_limit_of_size_no_more_goes_than_is_too_much(estate: Estate) -> None:
+    lease = await lease_of(estate.store, "poll:model")
+    records = tuple(record(str(number), START, description="x" * 40_000) for number in range(100))
+    await estate.store.save("model", Page(records, START), lease)
+    half = (estate.path.stat().st_size + estate.path.with_name("store.db-wal").stat().st_size) // 2
+    retention = await lease_of(estate.store, LEASE)
+    dropped = await estate.store.forget(Keep(size=half), NOTHING_NEEDED, (), retention)
+    assert 30 <= dropped.alerts <= 60
+
+
 async def test_under_a_limit_of_size_the_file_stops_growing(estate: Estate) -> None:
     limit = 8_000_000
     chance = Random(20261123)  # noqa: S311 (repeatable)

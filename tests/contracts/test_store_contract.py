@@ -1145,6 +1145,13 @@ async def test_quarantined_records_go_by_their_last_sight(store: Store, clock: M
     assert (await state_of(store)).quarantined == 1
 
 
+async def test_quarantined_records_go_when_the_store_is_too_large(store: Store) -> None:
+    await store.save("model", page(quarantined=(Quarantined(b"bad", "x"),)), await lease_of(store))
+    assert await forget(store, Keep(size=10**9)) == Forgotten()
+    assert (await forget(store, Keep(size=1))).quarantined == 1
+    assert (await state_of(store)).quarantined == 0
+
+
 async def test_a_quarantined_record_that_may_be_read_again_stays(store: Store, clock: ManualClock) -> None:
     await store.save("model", page(quarantined=(Quarantined(b"new", "x"),)), await lease_of(store))
     needed = {"model": (Window(clock.now, clock.now + HOUR),)}
