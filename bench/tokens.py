@@ -73,7 +73,7 @@ async def _print_ladder(client: Client) -> None:
 def _told(result: CallToolResult) -> str:
     data = result.structured_content or {}
     rows: list[Any] = next((data[name] for name in ("alerts", "changes", "groups", "sources") if name in data), [])
-    alerts = sum(row.get("count", len(row.get("ids", ())) or 1) for row in rows)
+    alerts = sum(row.get("count", 1 + len(row.get("ids", ()))) for row in rows)
     text = "".join(part.text for part in result.content if part.type == "text")
     cost = tokens(data) + len(text.encode()) / 4
     return f"{cost:,.0f} | {len(rows)} | {alerts} | {data.get('reduced', '')}"

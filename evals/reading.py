@@ -49,7 +49,7 @@ async def journal(assistant: Assistant, since: int, query: str = "") -> list[dic
 
 def ids(rows: list[dict[str, Any]]) -> set[str]:
     """The alerts that rows are about, those of a folded row included."""
-    return {str(one) for row in rows for one in (row.get("ids") or [row["id"]])}
+    return {str(one) for row in rows for one in (row["id"], *row.get("ids", ()))}
 
 
 async def every_id(assistant: Assistant, query: str, **more: Any) -> set[str]:

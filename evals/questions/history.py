@@ -46,7 +46,7 @@ def _changes(world: World) -> list[Question]:
         return next(list(map(str, one["fields"]["status"])) for one in changes if "status" in one.get("fields", {}))
 
     async def number(assistant: Assistant) -> Answer:
-        return sum(len(one.get("ids") or [one["id"]]) for one in await journal(assistant, then.seq))
+        return sum(1 + len(one.get("ids", ())) for one in await journal(assistant, then.seq))
 
     async def reopened(assistant: Assistant) -> Answer:
         return ids([one for one in await journal(assistant, 0, "source:cloud") if one["kind"] == "reopened"])

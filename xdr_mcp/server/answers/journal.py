@@ -158,18 +158,20 @@ def _compact(read: _Read, reach: Reach, number: int) -> Answer:
 
 
 def _clustered(read: _Read, reach: Reach, number: int) -> Answer:
-    """Changes of one kind to near-duplicates in one row: which, and the ids."""
+    """Changes of one kind to near-duplicates in one row: which, and the ids of the others."""
     groups: dict[Any, dict[str, Any]] = {}
     for change in read.changes[:number]:
         key = (change.kind, *fingerprint(change.alert))
-        row = groups.setdefault(key, _numbered(change) | _named(change, COMPACT) | {"ids": []})
-        row["ids"].append(spell(change.alert.id))
+        if key in groups:
+            groups[key].setdefault("ids", []).append(spell(change.alert.id))
+        else:
+            groups[key] = _numbered(change) | _named(change, COMPACT)
     counts = Counter(change.kind.value for change in read.changes[:number])
     return _answer(
         read,
         reach,
         number,
-        [{name: value for name, value in row.items() if name != "id"} for row in groups.values()],
+        list(groups.values()),
         Detail.BARE,
         counts=dict(sorted(counts.items())),
         reduced="clusters of what looks alike" if number else "brief coverage",
