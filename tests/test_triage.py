@@ -389,6 +389,25 @@ async def test_what_the_vendor_refuses_is_open_as_before(case: Case, number: int
     assert steps(await case.approvals.undo(proposal, "alice"))["status"] == ("resolved", "new")
 
 
+@pytest.mark.parametrize("first", [("before", AuthenticationError("403")), ("after", Killed("kill -9"))])
+async def test_what_was_replaced_is_remembered_through_every_later_failure(
+    case: Case, first: tuple[str, Exception]
+) -> None:
+    number = await case.proposed(CLOSE)
+    refused = ("before", AuthenticationError("403"))
+    case.vendor.trouble.extend([None, first, refused, refused] if first[0] == "before" else [first, refused, refused])
+    for _ in range(3):
+        with pytest.raises((AuthenticationError, Killed)):
+            await case.approve(number)
+    await case.approve(number)
+    assert case.vendor.sent == ["PATCH", "POST"]
+    await case.poll()
+    assert steps(await case.approvals.undo(number, "alice")) == {
+        "status": ("resolved", "new"),
+        "verdict": ("false_positive", "unknown"),
+    }
+
+
 async def test_a_vendor_that_does_not_tell_changes_nothing(case: Case) -> None:
     number = await case.proposed()
     shown = await case.approvals.review(number)

@@ -28,6 +28,8 @@ EXPIRY: Final = timedelta(hours=24)
 UNCONFIRMED_AFTER: Final = timedelta(days=7)
 MOST_OPEN: Final = 25
 """Open proposals beyond which no more are taken: who is asked too often says yes."""
+LOOKED_AT: Final = 1_000
+"""Proposals that are looked at together, the newest."""
 SETTLE_EVERY: Final = 30.0
 OURSELVES: Final = "xdr-mcp"
 
@@ -148,7 +150,7 @@ class Approvals:
     async def settle(self) -> None:
         """End what nobody decided on in time, and note what polls have shown."""
         now = self._clock()
-        for proposal in await self._store.proposals(ProposalState.OPEN, ProposalState.APPLIED):
+        for proposal in await self._store.proposals(ProposalState.OPEN, ProposalState.APPLIED, limit=LOOKED_AT):
             age = now - proposal.changed
             if proposal.state is ProposalState.OPEN:
                 if now - proposal.proposed >= EXPIRY:
@@ -180,6 +182,7 @@ class Approvals:
         shown = await review(self._store, proposal, record, plan)
         if shown.basis != basis:
             raise Stale(shown)
+        earlier = proposal.before
         proposal = await self._approved(proposal, shown, inverse(record.alert, plan), by)
         for sent, request in enumerate(plan.requests):
             try:
@@ -190,7 +193,7 @@ class Approvals:
                     f"{error}. Whether it was done is not known: `xdr-mcp approve {number}` looks first, then goes on"
                 ) from error
             except SourceError as error:
-                before = proposal.before if sent else None
+                before = proposal.before if sent else earlier
                 opened = structs.replace(proposal, state=ProposalState.OPEN, before=before)
                 await self._note(opened, proposal.state, "refused", OURSELVES, reason=str(error))
                 raise
@@ -250,7 +253,7 @@ class Approvals:
     async def _refuse_repetition(self, wanted: Proposal) -> None:
         """Nobody is asked the same again right after a no, nor so much that a yes comes by itself."""
         now = self._clock()
-        for rejected in await self._store.proposals(ProposalState.REJECTED):
+        for rejected in await self._store.proposals(ProposalState.REJECTED, limit=LOOKED_AT):
             if rejected.digest == wanted.digest and now - rejected.changed < EXPIRY:
                 raise TriageError(
                     f"{rejected.decided_by} rejected the same (proposal {rejected.number}) at {rejected.changed:%H:%M} UTC; "
