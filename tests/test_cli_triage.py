@@ -97,6 +97,12 @@ def test_what_waits_is_listed_and_hostile_text_cannot_steer_the_terminal() -> No
 
 
 @pytest.mark.usefixtures("proposed")
+def test_a_decision_is_not_made_in_json() -> None:
+    found = run("approve", "1", "--json", XDR_TRIAGE="approve")
+    assert (found.exit_code, "a person decides" in found.stderr) == (2, True)
+
+
+@pytest.mark.usefixtures("proposed")
 def test_nothing_is_approved_or_undone_where_it_was_not_turned_on() -> None:
     for command in ("approve", "undo"):
         found = run(command, "1")

@@ -111,6 +111,13 @@ async def test_a_budget_is_kept_and_what_was_left_out_is_said(era: str, tmp_path
     assert len(json.dumps(least)) <= 4 * 200
 
 
+async def test_lines_may_end_as_on_windows(era: str, tmp_path: Path) -> None:
+    async with proposing(tmp_path, TARGET, era=era) as (client, store):
+        data_of(await propose(client, comment="One.\r\nTwo.\r\n"))
+        (proposal,) = await store.proposals()
+    assert proposal.change.comment == "One.\nTwo."
+
+
 async def test_hosts_that_show_text_alone_are_told_as_text(era: str, tmp_path: Path) -> None:
     async with proposing(tmp_path, TARGET, era=era, host="claude-ai") as (client, _):
         result = await propose(client)

@@ -16,7 +16,7 @@ from xdr_mcp.cli.options import common, settled
 from xdr_mcp.cli.person import agreed, person, refuse_agents
 from xdr_mcp.cli.signals import run_task
 from xdr_mcp.cli.terminal import ago, console, moment, plain, say, say_facts, say_json
-from xdr_mcp.errors import TriageError
+from xdr_mcp.errors import SettingsError, TriageError
 from xdr_mcp.interfaces import utc_now
 from xdr_mcp.proposal import AuditEntry, Proposal, Verification
 from xdr_mcp.triage import Review, Stale
@@ -42,6 +42,8 @@ def approve(number: int | None, data_dir: Path | None, *, as_json: bool, debug: 
     if number is None:
         _list(run_task(lambda: _pending(setup)), as_json=as_json)
         return
+    if as_json:
+        raise SettingsError("--json is for the list, without a number: a person decides on what is shown")
     refuse_agents()
     _decide(setup, run_task(lambda: _review(setup, number)))
 

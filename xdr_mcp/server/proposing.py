@@ -48,7 +48,9 @@ def propose_tool(desk: Desk, approvals: Approvals, told_ids: ToldIds) -> Tool:
         with refusals():
             alert_id = (await desk.alert(id)).alert.id
             await _refuse_a_planted_target(desk.store, told_ids, alert_id)
-            change = TriageChange(status=status, verdict=verdict, assignee=assignee, comment=comment.strip())
+            change = TriageChange(
+                status=status, verdict=verdict, assignee=assignee, comment=comment.replace("\r\n", "\n").strip()
+            )
             review = await approvals.propose(alert_id, change, _asker(ctx))
         return told(ctx, fitted(_forms(review), budget or MOST), as_text=as_text)
 
