@@ -1,6 +1,6 @@
 """What a question costs in the store: asked through ``Store``, against hand-written SQL on the same file, taking turns.
 
-Run it as ``python bench/query.py --alerts 100000 --keep /tmp/bench``; ``--keep`` leaves the store behind and uses it again. Each
+Run it as ``python bench/query.py --alerts 100000 --keep FOLDER``; ``--keep`` leaves the store behind and uses it again. Each
 question is asked many times with other values each time; of the times the median and the 99th percentile are told, and of ours
 also the processor's, which other programs on the machine do not lengthen. The hand-written SQL is what one would write who knows
 the tables; alerts that it finds are decoded, too. With ``--busy``, then the same while another process, and while this one, saves
