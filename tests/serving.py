@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -93,6 +94,11 @@ def data_of(result: Any) -> dict[str, Any]:
     assert not result.is_error, result.content[0].text
     data: dict[str, Any] = result.structured_content
     return data
+
+
+def fenced_in(text: str) -> list[str]:
+    """What stands between the marks of each fence in a text."""
+    return [inside for _, inside in re.findall(r"<<<untrusted ([0-9a-f]{12})\n(.*?)\n\1>>>", text, re.DOTALL)]
 
 
 def fault_of(result: Any) -> str:

@@ -24,6 +24,7 @@ Every message names the cause and the remedy. None contains a secret.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 EXCERPT = 60
@@ -59,16 +60,20 @@ class QueryError(XdrMcpError):
         self.example = example
         super().__init__(self.render())
 
-    def render(self) -> str:
-        """The query (what lies around the mark, when it is long), the part at fault marked, the reason, and an example."""
+    def render(self, told: Callable[[str], str] = str) -> str:
+        """The query (what lies around the mark, when it is long), the part at fault marked, the reason, and an example.
+
+        ``told`` says how a text is told where the query is shown: in a terminal, or to a model.
+        """
         begin = max(0, self.start - EXCERPT)
         stop = min(len(self.query), max(self.start + 1, min(self.end, self.start + EXCERPT)) + EXCERPT)
         before = "… " if begin else ""
         after = " …" if stop < len(self.query) else ""
         shown = "".join(character if character.isprintable() else " " for character in self.query[begin:stop])
-        mark = " " * (len(before) + self.start - begin) + "^" * max(1, min(self.end, stop) - self.start)
-        text = f"{self.reason}\n  {before}{shown}{after}\n  {mark}"
-        return f"{text}\nFor example: {self.example}" if self.example else text
+        ahead = len(told(before + shown[: self.start - begin]))
+        marked = len(told(before + shown[: max(self.start + 1, min(self.end, stop)) - begin])) - ahead
+        text = f"{told(self.reason)}\n  {told(before + shown + after)}\n  {' ' * ahead}{'^' * max(1, marked)}"
+        return f"{text}\nFor example: {told(self.example)}" if self.example else text
 
 
 class SourceError(XdrMcpError):

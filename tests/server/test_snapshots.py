@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 HERE = Path(__file__).parent / "snapshots"
 PROMPTS = Path(__file__).parents[2] / "docs" / "prompts.md"
 EXAMPLE = re.compile(r"(?<=^```text\n).*?(?=^```$)", re.DOTALL | re.MULTILINE)
-NONCE = re.compile(r"(?<=untrusted )\w{16}$|^\w{16}(?= untrusted)", re.MULTILINE)
+NONCE = re.compile(r"(?<=<<<untrusted )\w{12}$|^\w{12}(?=>>>$)", re.MULTILINE)
 HOW = "what the server says of itself has changed; if that is meant: scripts/test tests/server/test_snapshots.py --snapshot-update"
 
 
@@ -60,6 +60,6 @@ async def test_the_documented_prompt_is_what_the_server_says(tmp_path: Path, *, 
         async with Client(server.mcp) as client:
             (message,) = (await client.get_prompt("triage_alert", {"id": alert.id})).messages
     assert isinstance(message.content, TextContent)
-    text = NONCE.sub("9f2c6a1e07b35d48", message.content.text)
+    text = NONCE.sub("9f2c6a1e07b3", message.content.text)
     document = PROMPTS.read_text("utf-8")
     compare(PROMPTS, EXAMPLE.sub(lambda _: text + "\n", document), update=update)

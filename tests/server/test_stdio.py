@@ -12,7 +12,7 @@ import pytest
 from anyio.abc import Process
 from mcp import StdioServerParameters
 from processes import a_process, ended_in_order, receive
-from serving import BOUND, ERAS, an_alert, data_of, save, watching
+from serving import BOUND, ERAS, an_alert, data_of, fenced_in, save, watching
 
 from xdr_mcp.store import open_store
 
@@ -64,7 +64,8 @@ async def test_a_client_from_before_structured_content_gets_the_data_as_text(tmp
             result = json.loads(await receive(process.stdout))["result"]
     assert result["structuredContent"] == {"as_text": True}
     (content,) = result["content"]
-    assert json.loads(content["text"])["alerts"][0]["id"] == an_alert(1).id
+    (told,) = fenced_in(content["text"])
+    assert json.loads(told)["alerts"][0]["id"] == an_alert(1).id
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

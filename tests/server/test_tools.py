@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from mcp import Client
 from mcp.types import Implementation
-from serving import ERAS, NOON, Clock, a_server, an_alert, data_of, fault_of, report, save
+from serving import ERAS, NOON, Clock, a_server, an_alert, data_of, fault_of, fenced_in, report, save
 
 from xdr_mcp.alert import Entity, EntityKind, Severity, Status
 
@@ -143,7 +143,8 @@ async def test_the_data_goes_once_to_where_the_hosts_model_sees_it(
         if told_in == "text":
             assert data_of(result) == {"as_text": True}
             assert an_alert(1).title in text
-            jsonschema.validate(json.loads(text), schemas[name] or {})
+            (told,) = fenced_in(text)
+            jsonschema.validate(json.loads(told), schemas[name] or {})
         else:
             assert an_alert(1).title in str(data_of(result))
             assert an_alert(1).title not in text
@@ -265,7 +266,7 @@ async def test_get_alert_tells_the_newest_revision_whole(era: str, tmp_path: Pat
     assert whole["alert"]["entities"][0] == {"kind": "host", "value": "web-01.example.com"}
     assert (whole["revision"], whole["change"]) == (2, "closed")
     assert "raw" not in whole
-    assert with_raw["raw"] == {"id": 1, "deep": {"name": "x[U+202E]y"}}
+    assert fenced_in(with_raw["raw"]) == ['{"id":1,"deep":{"name":"x[U+202E]y"}}']
 
 
 @pytest.mark.parametrize(
@@ -273,7 +274,7 @@ async def test_get_alert_tells_the_newest_revision_whole(era: str, tmp_path: Pat
     [
         ("4f9a1c2e-0000-4000-8000-000000000001", "Did you mean xdr/4f9a1c2e-0000-4000-8000-000000000001?"),
         ("xdr/4f9a1c2e-0000-4000-8000-00000000000l", "Did you mean xdr/4f9a1c2e-0000-4000-8000-000000000001"),
-        ("nothing like it", "as list_alerts and filter_alerts give them"),
+        ("nothing like it", "as list_alerts and filter_alerts give it"),
     ],
 )
 async def test_an_unknown_id_is_answered_with_the_nearest_ones(era: str, asked: str, hint: str, tmp_path: Path) -> None:

@@ -27,11 +27,12 @@ from xdr_mcp.server.cursor import Cursors
 from xdr_mcp.server.notifications import WINDOW, Notifier, Peers, Streams, install
 from xdr_mcp.server.prompts import add_prompts
 from xdr_mcp.server.proposing import propose_tool
+from xdr_mcp.server.refusals import in_words
 from xdr_mcp.server.resources import AlertServer, add_resources
 from xdr_mcp.server.told import ToldIds
 from xdr_mcp.server.tools import alert_tools
 from xdr_mcp.triage import Approvals
-from xdr_mcp.untrusted import contained, visible
+from xdr_mcp.untrusted import contained
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ class XdrServer:
         try:
             states = await self._store.states()
         except StoreError as error:
-            return {"status": "failing", "why": visible(str(error))}
+            return {"status": "failing", "why": in_words(error)}
         now = self._clock()
         polled = [state.health.last_success for state in states if state.health.state not in _IDLE_STATES]
         health: dict[str, Any] = {"status": "ok"}

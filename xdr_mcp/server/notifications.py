@@ -39,7 +39,8 @@ from xdr_mcp.errors import QueryError
 from xdr_mcp.interfaces import Clock, Store
 from xdr_mcp.query import Query, matcher, parse
 from xdr_mcp.server.address import OneAlert, Recent, Search, Status, Topic, topic_of
-from xdr_mcp.untrusted import visible
+from xdr_mcp.server.refusals import in_words
+from xdr_mcp.untrusted import contained_line
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ _SEND_LIMIT = 5.0
 _BACKLOG = 256
 _PARSED_FOR = timedelta(seconds=30)
 _LONGEST_PAUSE = 30.0
+_URI_SHOWN = 200
 
 
 class Watch:
@@ -110,7 +112,7 @@ class Watches:
         for uri in uris:
             topic = topic_of(uri)
             if topic is None:
-                raise MCPError(INVALID_PARAMS, f"Unknown resource: {visible(uri)}", {"uri": uri})
+                raise MCPError(INVALID_PARAMS, f"Unknown resource: {contained_line(uri, _URI_SHOWN)}", {"uri": uri})
             if isinstance(topic, Search) and topic not in self._by_topic:
                 self._check_search(topic, uri)
 
@@ -118,7 +120,7 @@ class Watches:
         try:
             parse(search.text, now=self._clock())
         except QueryError as error:
-            raise MCPError(INVALID_PARAMS, visible(error.render()), {"uri": uri}) from error
+            raise MCPError(INVALID_PARAMS, in_words(error), {"uri": uri}) from error
         if sum(isinstance(topic, Search) for topic in self._by_topic) >= SEARCHES:
             raise MCPError(INVALID_PARAMS, f"More than {SEARCHES} searches are watched already", {"uri": uri})
 

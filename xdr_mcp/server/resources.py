@@ -21,7 +21,8 @@ from xdr_mcp.server.answers.desk import Desk, UnknownAlert
 from xdr_mcp.server.answers.listing import newest
 from xdr_mcp.server.answers.one import one_alert
 from xdr_mcp.server.answers.status import status as status_of_sources
-from xdr_mcp.untrusted import spell, visible
+from xdr_mcp.server.refusals import in_words
+from xdr_mcp.untrusted import spell
 
 _JSON = "application/json"
 
@@ -43,7 +44,7 @@ def add_resources(mcp: MCPServer[Any], desk: Desk) -> None:
     )
     async def recent() -> str:
         with _told():
-            return _json((await newest(desk)).data)
+            return _json((await newest(desk)).structured())
 
     @mcp.resource(
         STATUS,
@@ -66,7 +67,7 @@ def add_resources(mcp: MCPServer[Any], desk: Desk) -> None:
     )
     async def search(q: str = "") -> str:
         with _told():
-            return _json((await newest(desk, q)).data)
+            return _json((await newest(desk, q)).structured())
 
     @mcp.resource(
         ALERT_TEMPLATE,
@@ -78,7 +79,7 @@ def add_resources(mcp: MCPServer[Any], desk: Desk) -> None:
     )
     async def alert(id: str) -> str:  # noqa: A002 (the template's variable)
         with _told():
-            return _json((await one_alert(desk, spell(id), raw=True, budget=MOST)).data)
+            return _json((await one_alert(desk, spell(id), raw=True, budget=MOST)).structured())
 
 
 def _json(answer: Any) -> str:
@@ -91,8 +92,8 @@ def _told() -> Iterator[None]:
     try:
         yield
     except UnknownAlert as error:
-        raise ResourceNotFoundError(str(error)) from error
+        raise ResourceNotFoundError(in_words(error)) from error
     except QueryError as error:
-        raise MCPError(INVALID_PARAMS, visible(error.render())) from error
+        raise MCPError(INVALID_PARAMS, in_words(error)) from error
     except XdrMcpError as error:
-        raise ResourceError(str(error)) from error
+        raise ResourceError(in_words(error)) from error

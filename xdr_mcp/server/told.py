@@ -16,7 +16,7 @@ import msgspec
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
 from xdr_mcp.query import fold
-from xdr_mcp.untrusted import unspell
+from xdr_mcp.untrusted import fenced, unspell
 
 REMEMBERED: Final = 10_000
 _ROWS: Final = ("alerts", "alert", "changes")
@@ -80,11 +80,11 @@ def _plain(result: HandlerResult) -> Mapping[str, Any]:
 
 
 def _json_within(text: object) -> object:
-    """The JSON object in a text that may have words around it."""
-    if not isinstance(text, str) or "{" not in text:
+    """The JSON that a text is, or that its first fence holds: whatever else stands in it may quote anything."""
+    if not isinstance(text, str):
         return None
     try:
-        return msgspec.json.decode(text[text.index("{") : text.rindex("}") + 1])
+        return msgspec.json.decode(next(iter(fenced(text)), text))
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
 

@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
-import msgspec
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import ValidationError
 
-from xdr_mcp.errors import QueryError, XdrMcpError
+from xdr_mcp.errors import XdrMcpError
 from xdr_mcp.server.answers.budget import Answer
+from xdr_mcp.server.refusals import in_words
 from xdr_mcp.server.schema import lean
 from xdr_mcp.untrusted import contained
 
@@ -78,10 +78,9 @@ def alert_tool(function: Callable[..., Any], title: str, description: str, outpu
 def told(ctx: Context, answer: Answer, *, as_text: bool) -> CallToolResult:
     """The data once: structured, or as text beside no more than a note that it is there."""
     if as_text or _reads_text_only(ctx):
-        text = msgspec.json.encode(answer.data).decode()
-        return CallToolResult(content=[TextContent(text=text)], structured_content={"as_text": True})
+        return CallToolResult(content=[TextContent(text=answer.as_text())], structured_content={"as_text": True})
     hint = f" {_IF_HIDDEN}" if answer.data.get("total") != 0 else ""
-    return CallToolResult(content=[TextContent(text=answer.line + hint)], structured_content=answer.data)
+    return CallToolResult(content=[TextContent(text=answer.line + hint)], structured_content=answer.structured())
 
 
 def _reads_text_only(ctx: Context) -> bool:
@@ -96,7 +95,5 @@ def refusals() -> Iterator[None]:
     """What the asker can put right is told, in the words of the error."""
     try:
         yield
-    except QueryError as error:
-        raise ToolError(contained(error.render())) from error
     except XdrMcpError as error:
-        raise ToolError(contained(str(error))) from error
+        raise ToolError(in_words(error)) from error

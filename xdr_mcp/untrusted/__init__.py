@@ -7,7 +7,7 @@ Which fields of an alert are of that kind stands on the fields (``alert.UNTRUSTE
 
 from xdr_mcp.untrusted.characters import escaped, visible
 from xdr_mcp.untrusted.containing import contained, contained_json, contained_line
-from xdr_mcp.untrusted.fence import FENCED, Fence
+from xdr_mcp.untrusted.fence import FENCED, Fence, fenced
 from xdr_mcp.untrusted.ids import spell, unspell
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "contained_json",
     "contained_line",
     "escaped",
+    "fenced",
     "spell",
     "unspell",
     "visible",

@@ -22,7 +22,7 @@ from xdr_mcp.server.answers.budget import Answer, fitted, most_that_fit
 from xdr_mcp.server.answers.coverage import Detail, caveat
 from xdr_mcp.server.answers.desk import Desk, Reach
 from xdr_mcp.server.answers.storms import Storm
-from xdr_mcp.server.answers.telling import COMPACT, FULL, one_line, told_entity, told_row
+from xdr_mcp.server.answers.telling import BRIEF, FULL, one_line, told_entity, told_row
 from xdr_mcp.untrusted import contained_json
 
 BUDGET = 3_000
@@ -174,7 +174,7 @@ def _told(fetched: _Fetched, reach: Reach, now: datetime, budget: int) -> Answer
 
 def _told_alert(alert: Alert, *, brief: bool) -> dict[str, Any]:
     if brief:
-        return {"alert": told_row(Storm.of(alert), COMPACT)}
+        return {"alert": told_row(Storm.of(alert), BRIEF)}
     row = told_row(Storm.of(alert), FULL)
     row["about"] = [told_entity(entity, FULL.entity) for entity in alert.entities[:_ENTITIES]]
     return {"alert": row | ({"techniques": list(alert.techniques)} if alert.techniques else {})}

@@ -95,4 +95,7 @@ class Desk:
         ]
         close = same or difflib.get_close_matches(told_id, known, n=3, cutoff=0.6)
         hint = f" Did you mean {' or '.join(map(spell, close))}?" if close else ""
-        return f"No alert has the id {shown}.{hint} Ids are <source>/<vendor id>, as list_alerts and filter_alerts give them."
+        return (
+            f"No alert has the id {shown}.{hint} "
+            "An id is a source's name, a slash and the vendor's id, as list_alerts and filter_alerts give it."
+        )

@@ -26,6 +26,7 @@ from xdr_mcp.server.answers.telling import (
     check_fields,
     told_counts,
     told_fields,
+    told_labels,
     told_row,
     told_time,
 )
@@ -38,11 +39,11 @@ SCANNED = 1_000
 COUNTED = 10_000
 """Where counting what matches ends: a page need not wait for it. What tallies count is told whole."""
 PER_ROW = 60
-"""Tokens of a page for each row, where no budget was given."""
+"""Tokens of a page for each row, where no budget was given, and the fence of one that is told as text."""
+_FENCE = 14
 
 _BATCH = 200
 _UNCOUNTED = f"total is at least {COUNTED}; count_alerts counts them all"
-_UNTRUSTED = ("title", "about", "query")
 
 
 class Question(Struct, frozen=True, kw_only=True):
@@ -59,7 +60,7 @@ class Question(Struct, frozen=True, kw_only=True):
     @property
     def tokens(self) -> int:
         """What the page may cost."""
-        return self.budget or PER_ROW * max(self.limit, PAGE)
+        return self.budget or PER_ROW * max(self.limit, PAGE) + _FENCE
 
 
 class Page(Struct, frozen=True, kw_only=True):
@@ -216,8 +217,7 @@ class _Listing:
             data["as_of"] = told_time(page.as_of)
         if parts := [*filter(None, (reduced, _UNCOUNTED if page.uncounted else ""))]:
             data["reduced"] = "; ".join(parts)
-        if labels := sorted({name for row in told for name in row if name in _UNTRUSTED}):
-            data["untrusted"] = labels
+        data |= told_labels(told)
         data |= reach.told(detail)
         return Answer(_line(page, data), data)
 

@@ -10,7 +10,17 @@ from xdr_mcp.server.answers.budget import Answer, fitted
 from xdr_mcp.server.answers.coverage import Detail, caveat
 from xdr_mcp.server.answers.desk import Desk, Reach
 from xdr_mcp.server.answers.storms import Storm
-from xdr_mcp.server.answers.telling import COMPACT, FULL, told_raw, told_revision, told_row, told_time, whole
+from xdr_mcp.server.answers.telling import (
+    BRIEF,
+    COMPACT,
+    FULL,
+    told_labels,
+    told_raw,
+    told_revision,
+    told_row,
+    told_time,
+    whole,
+)
 
 BUDGET = 3_000
 """Tokens of an alert, where no budget was given; twice as many beside the vendor's record."""
@@ -40,7 +50,7 @@ def _forms(change: Change, *, raw: bool) -> Iterator[dict[str, Any]]:
     """From the whole alert, with the record, down to a row."""
     told = whole(change.alert)
     if raw:
-        yield {"alert": told, "raw": told_raw(change.raw)}
+        yield {"alert": told, "record": told_raw(change.raw)}
     record = {"raw": f"{len(change.raw)} bytes"} if raw else {}
     if raw:
         yield {"alert": told, "reduced": "without the vendor's record; ask with a larger budget"} | record
@@ -51,7 +61,7 @@ def _forms(change: Change, *, raw: bool) -> Iterator[dict[str, Any]]:
         left_out.append(name)
         kept = {key: value for key, value in told.items() if key not in left_out}
         yield {"alert": kept, "reduced": f"without {', '.join(left_out)}"} | record
-    for shape in (FULL, COMPACT):
+    for shape in (FULL, COMPACT, BRIEF):
         yield {"alert": told_row(Storm.of(change.alert), shape), "reduced": "a row of it"} | record
 
 
@@ -60,7 +70,8 @@ def _size(value: Any) -> int:
 
 
 def _told(form: dict[str, Any], change: Change, reach: Reach) -> Answer:
-    alert = form["alert"]
-    data = form | told_revision(change) | reach.told(Detail.BARE if "reduced" in form else Detail.FULL)
+    alert, raw = form["alert"], form.pop("record", None)
+    data = form | told_revision(change) | told_labels([alert], "raw" if raw is not None else "")
+    data |= reach.told(Detail.BARE if "reduced" in form else Detail.FULL)
     line = f"{alert['severity']}, {alert['status']}, revision {change.revision}."
-    return Answer(f"{line} {caveat(data['coverage'])}".strip(), data)
+    return Answer(f"{line} {caveat(data['coverage'])}".strip(), data, raw)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from xdr_mcp.alert import Alert, Change, Entity
+from xdr_mcp.alert import UNTRUSTED_FIELDS, Alert, Change, Entity
 from xdr_mcp.errors import XdrMcpError
 from xdr_mcp.server.answers.storms import Storm, members_query, principals
 from xdr_mcp.untrusted import contained, contained_json, contained_line, spell
+
+_OF_OTHERS = frozenset({*UNTRUSTED_FIELDS, "about", "query"})
+"""Names in rows and alerts that hold texts of others: fields of the model, and what is made of them."""
+_VALUE_SHOWN = 4_096
+"""Characters of one text of a whole alert; a longer one is in the vendor's record."""
 
 ALERT_FIELDS = tuple(field.name for field in msgspec.structs.fields(Alert))
 
@@ -84,7 +89,7 @@ def told_counts(storms: Sequence[Storm]) -> dict[str, dict[str, int]]:
 
 def whole(alert: Alert) -> dict[str, Any]:
     """Every field of an alert that has a value."""
-    told: dict[str, Any] = contained_json(msgspec.to_builtins(alert))
+    told: dict[str, Any] = contained_json(msgspec.to_builtins(alert), _VALUE_SHOWN)
     return told | {"id": spell(alert.id), "severity": alert.severity.value, "status": alert.status.value}
 
 
@@ -99,11 +104,18 @@ def told_revision(change: Change) -> dict[str, Any]:
 
 
 def told_raw(raw: bytes) -> Any:
-    """The vendor's record: its JSON contained; as text where it is no JSON."""
+    """The vendor's record: its JSON, every text in it contained; as text where it is no JSON."""
     try:
         return contained_json(msgspec.json.decode(raw))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return contained(raw.decode(errors="replace"))
+
+
+def told_labels(rows: Iterable[Mapping[str, Any]], *more: str) -> dict[str, list[str]]:
+    """Which names in these rows, and what else, hold texts of others; nothing where none does."""
+    named = {name for row in rows for name in row if name in _OF_OTHERS}
+    labels = [*sorted(named), *filter(None, more)]
+    return {"untrusted": labels} if labels else {}
 
 
 def told_entity(entity: Entity, longest: int) -> str:
