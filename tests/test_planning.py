@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xdr_mcp.interfaces import Window
-from xdr_mcp.planning import Pace, Piece, claims_the_future, due, needed, polls_to_rest, rescan
+from xdr_mcp.planning import Pace, Piece, around, claims_the_future, due, needed, polls_to_rest, rescan
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -160,6 +160,13 @@ def test_coverage_may_end_a_second_ahead_for_that_is_how_well_the_vendors_clock_
     assert not claims_the_future((), START)
     assert not claims_the_future((Window(START - HOUR, START + SECOND),), START)
     assert claims_the_future((Window(START - HOUR, START + 2 * SECOND),), START)
+
+
+def test_a_crowd_at_an_instant_leaves_a_gap_around_it() -> None:
+    wide = Window(START, START + timedelta(milliseconds=1))
+    assert around(wide) == wide
+    gap = around(Window(START, START))
+    assert gap.start < START < gap.end
 
 
 # ------------------------------------------------------------------------------------------------ the look-back

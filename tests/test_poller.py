@@ -384,6 +384,24 @@ async def test_more_alerts_at_one_instant_than_can_be_paged_keep_nothing_else_wa
         assert state.health.state == "failing"
 
 
+async def test_a_crowd_that_is_late_in_what_was_covered_stays_a_gap_until_it_can_be_read(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        await h.poller.once()
+        for number in range(11):
+            h.vendor.put(f"late {number}", START - 2 * MINUTE)
+        h.vendor.most_per_window = 10
+        h.clock.advance(minutes=1)
+        with pytest.raises(WindowTooLarge):
+            await h.poller.once()
+        (gap,) = (await h.state()).gaps
+        assert gap.start < START - 2 * MINUTE < gap.end
+        h.clock.advance(hours=72)
+        h.vendor.most_per_window = None
+        await h.poller.once()
+        assert len(await h.ids()) == 11
+        assert (await h.state()).gaps == ()
+
+
 async def test_a_gap_that_cannot_be_read_does_not_slow_down_what_is_new(tmp_path: Path) -> None:
     async with house(tmp_path, pace=Pace(interval=timedelta(milliseconds=10))) as h:
         await h.poller.once()

@@ -423,8 +423,11 @@ class Store(Protocol):
         """Record that ``window`` was read whole. Raises LeaseLost."""
         ...
 
-    async def uncover(self, source: str, since: datetime, lease: Lease) -> None:
-        """Forget that anything after ``since`` was read: a clock that ran ahead had it called covered. Raises LeaseLost."""
+    async def uncover(self, source: str, window: Window, lease: Lease) -> None:
+        """Forget that anything between the ends of ``window`` was read; they themselves stay covered. Raises LeaseLost.
+
+        A clock that ran ahead had called it covered, or more has come into it than can be read.
+        """
         ...
 
     async def report(self, source: str, health: Health, lease: Lease | None) -> None:

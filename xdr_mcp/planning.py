@@ -20,6 +20,7 @@ LONGEST_STRETCH = timedelta(minutes=5)
 """A small daily budget stretches the interval, but no further than this."""
 LIVE_SHARE, RESCAN_SHARE = 0.8, 0.1
 """Parts of a daily budget; what remains is for gaps, retries and the operator's own calls."""
+END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 _DAY = timedelta(days=1)
 
 
@@ -135,12 +136,17 @@ def needed(
     live, *gaps = (piece.window for piece in due(covered, origin, now, reach))
     newest = covered[-1].end if covered else origin
     since = min(live.start, min(newest, rescanned or now, now) - 2 * reach)
-    return (*reversed(gaps), Window(since, datetime.max.replace(tzinfo=UTC)))
+    return (*reversed(gaps), Window(since, END_OF_TIME))
 
 
 def claims_the_future(covered: tuple[Window, ...], latest: datetime) -> bool:
     """Whether a clock ran ahead as this was recorded: it ends later than ``latest``, the later of two clocks now."""
     return bool(covered) and covered[-1].end > latest + DATE_RESOLUTION
+
+
+def around(crowd: Window) -> Window:
+    """What has to stay a gap so that a crowd is read again: a little more than an instant, where it is one."""
+    return crowd if crowd.length else Window(crowd.start - SHORTEST_WINDOW, crowd.end + SHORTEST_WINDOW)
 
 
 def polls_to_rest(failures: int) -> int:

@@ -20,10 +20,12 @@ from xdr_mcp.interfaces import Clock, Health, Lease, Memory, Page, Saved, Source
 from xdr_mcp.lease import TTL, run_while_held
 from xdr_mcp.overlap import read_and_save
 from xdr_mcp.planning import (
+    END_OF_TIME,
     SHORTEST_PIECE,
     SHORTEST_WINDOW,
     Pace,
     Piece,
+    around,
     claims_the_future,
     due,
     polls_to_rest,
@@ -273,7 +275,7 @@ class Poller:
             return coverage
         since = latest - self._pace.longest_look_back
         log.warning("%s: a clock ran ahead; what changed since %s is read again", self._source.name, since.isoformat())
-        await self._store.uncover(self._source.name, since, lease)
+        await self._store.uncover(self._source.name, Window(since, END_OF_TIME), lease)
         return (await self._state()).coverage
 
     async def _read_gaps(self, gaps: list[Piece], lease: Lease, report: PollReport) -> None:
@@ -376,6 +378,7 @@ class Poller:
         except WindowTooLarge as error:
             if piece.window.length <= SHORTEST_WINDOW:
                 self._crowds.append(_crowd(piece.window, error))
+                await self._store.uncover(self._source.name, around(piece.window), lease)
             else:
                 for half in piece.halves():
                     await self._read(half, lease, report)

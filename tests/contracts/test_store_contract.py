@@ -494,7 +494,7 @@ async def test_a_lease_that_ran_out_goes_to_another_and_the_first_is_fenced(stor
     with pytest.raises(LeaseLost):
         await store.cover("model", window, old)
     with pytest.raises(LeaseLost):
-        await store.uncover("model", START, old)
+        await store.uncover("model", window, old)
     with pytest.raises(LeaseLost):
         await store.report("model", Health(state="ok"), old)
     assert await store.last_seq() == 0
@@ -594,14 +594,26 @@ def test_coverage_is_exactly_what_was_read(opener: Opener, spans: list[tuple[int
         assert any(part.start <= moment <= part.end for part in coverage) == read
 
 
-async def test_what_was_covered_can_be_forgotten_from_a_moment_on(store: Store) -> None:
+@pytest.mark.parametrize(
+    ("taken", "left"),
+    [
+        pytest.param((25, 1_000_000), [(0, 10), (20, 25)], id="from a moment on"),
+        pytest.param((22, 28), [(0, 10), (20, 22), (28, 30), (40, 50)], id="out of the middle"),
+        pytest.param((5, 45), [(0, 5), (45, 50)], id="over several"),
+        pytest.param((20, 30), [(0, 10), (20, 20), (30, 30), (40, 50)], id="one, but for its ends"),
+        pytest.param((10, 20), [(0, 10), (20, 30), (40, 50)], id="where nothing is"),
+    ],
+)
+async def test_that_something_was_covered_can_be_forgotten(
+    store: Store, taken: tuple[int, int], left: list[tuple[int, int]]
+) -> None:
     lease = await lease_of(store)
     for start, end in ((0, 10), (20, 30), (40, 50)):
         await store.cover("model", window(start, end), lease)
         await store.cover("other", window(start, end), lease)
-    await store.uncover("model", START + 25 * SECOND, lease)
+    await store.uncover("model", window(*taken), lease)
     model, other = await store.states()
-    assert model.coverage == (window(0, 10), window(20, 25))
+    assert model.coverage == tuple(window(*each) for each in left)
     assert len(other.coverage) == 3
 
 

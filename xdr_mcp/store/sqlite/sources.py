@@ -72,11 +72,16 @@ def cover(connection: apsw.Connection, source: int, window: Window) -> None:
     connection.execute("INSERT INTO coverage (source, start, finish) VALUES (?, ?, ?)", (source, start, finish))
 
 
-def uncover(connection: apsw.Connection, source: int, since: datetime) -> None:
-    """Cut off what lies after ``since``."""
-    end = microseconds(since)
-    connection.execute("DELETE FROM coverage WHERE source = ? AND start > ?", (source, end))
-    connection.execute("UPDATE coverage SET finish = ? WHERE source = ? AND finish > ?", (end, source, end))
+def uncover(connection: apsw.Connection, source: int, window: Window) -> None:
+    """Take an open interval out, and keep what lies on either side of it."""
+    start, finish = microseconds(window.start), microseconds(window.end)
+    touched: list[tuple[Any, ...]] = connection.execute(
+        "DELETE FROM coverage WHERE source = ? AND start < ? AND finish > ? RETURNING start, finish",
+        (source, finish, start),
+    ).fetchall()
+    left = [(source, first, start) for first, _ in touched if first <= start]
+    right = [(source, finish, last) for _, last in touched if last >= finish]
+    connection.executemany("INSERT INTO coverage (source, start, finish) VALUES (?, ?, ?)", left + right)
 
 
 class Lags:

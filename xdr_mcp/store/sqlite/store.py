@@ -116,12 +116,12 @@ class SqliteStore:
 
         await self._database.write(work)
 
-    async def uncover(self, source: str, since: datetime, lease: Lease) -> None:
+    async def uncover(self, source: str, window: Window, lease: Lease) -> None:
         """See ``Store.uncover``."""
 
         def work(connection: apsw.Connection) -> None:
             sources.fence(connection, lease)
-            sources.uncover(connection, sources.source_id(connection, source, lease.name), since)
+            sources.uncover(connection, sources.source_id(connection, source, lease.name), window)
 
         await self._database.write(work)
 
