@@ -93,7 +93,7 @@ async def ours(url: str, alerts: int, folder: Path, *, archive: bool = False) ->
     import anyio  # noqa: PLC0415 (as above)
     from pydantic import SecretStr  # noqa: PLC0415
 
-    from xdr_mcp.app import SWITCH_INTERVAL  # noqa: PLC0415 (as above)
+    from xdr_mcp.app import suit_python  # noqa: PLC0415 (as above)
     from xdr_mcp.delivery import Delivery  # noqa: PLC0415
     from xdr_mcp.planning import Pace  # noqa: PLC0415
     from xdr_mcp.poller import Poller  # noqa: PLC0415
@@ -102,7 +102,7 @@ async def ours(url: str, alerts: int, folder: Path, *, archive: bool = False) ->
     from xdr_mcp.sources.xdr.options import XdrOptions  # noqa: PLC0415
     from xdr_mcp.store import open_store  # noqa: PLC0415
 
-    sys.setswitchinterval(SWITCH_INTERVAL)
+    suit_python()
     options = XdrOptions(
         base_url=url, auth_token=SecretStr("token"), max_alerts_per_poll=PAGE, requests_per_minute=1_000_000_000
     )

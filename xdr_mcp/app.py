@@ -126,6 +126,12 @@ def policy(settings: Settings) -> Policy:
 # ---------------------------------------------------------------- the parts
 
 
+def suit_python() -> None:
+    """Fit Python to threads that share its lock, and to objects that come and go by the thousand beside modules that stay."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    gc.freeze()  # what is loaded by now need not be looked through for cycles again and again
+
+
 @asynccontextmanager
 async def keeping(setup: Setup) -> AsyncIterator[Store]:
     """The store, made where it is not there yet, and the folders beside it.
@@ -135,7 +141,7 @@ async def keeping(setup: Setup) -> AsyncIterator[Store]:
     """
     from xdr_mcp.store import open_store  # noqa: PLC0415 (see the module's docstring)
 
-    sys.setswitchinterval(SWITCH_INTERVAL)
+    suit_python()
     if setup.places.moved:
         log.warning("%s", setup.places.moved)
     setup.places.make()
