@@ -444,6 +444,23 @@ async def test_a_wildcard_that_fits_very_many_values_finds_them_all(store: Store
     assert await store.count(Query(root=Or((many, few)))) == 1_200
 
 
+@pytest.mark.parametrize("field", ["user", "entity"])
+@pytest.mark.parametrize("pieces", [("ann ", ""), ("ann b-", ""), ("ann", "1"), ("", "9"), ("ann b-1", ""), ("", "")])
+async def test_however_many_values_fit_those_that_match_are_found(
+    store: Store, field: str, pieces: tuple[str, ...]
+) -> None:
+    made = [
+        record(str(number), START, entities=(Entity(EntityKind.USER, f"Ann {'b-' if number % 2 else 'b'}{number}"),))
+        for number in range(1_300)
+    ]
+    await save(store, *made)
+    term = Term(field, Pattern(pieces))
+    others = Not(Term("user", Pattern(("ann b-7", ""))))
+    for node in (term, Not(term), And((term, others))):
+        query = Query(root=node)
+        assert await store.count(query) == sum(matches(query, each.alert) for each in made)
+
+
 async def test_a_pattern_longer_than_any_value_finds_nothing(store: Store) -> None:
     await save(store, record("1", START))
     assert await store.count(Query(root=Term("id", Pattern(("", "*" * 60_000, ""))))) == 0

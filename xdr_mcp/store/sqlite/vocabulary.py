@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from xdr_mcp.query import ENTITY_FIELDS, fold, spelling
 from xdr_mcp.store.sqlite.postings import presence, token, value_of_token
 from xdr_mcp.store.sqlite.revisions import alert_of
-from xdr_mcp.store.sqlite.where import after_prefix, any_of
+from xdr_mcp.store.sqlite.where import MOST_VALUES, after_prefix, any_of, is_beginning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import apsw
 
@@ -24,8 +24,12 @@ _REPEATS = 32
 
 
 def fitting(connection: apsw.Connection, field: str, pattern: Pattern) -> Sequence[str]:
-    """The tokens of all values of ``field`` that fit ``pattern``; they need not all be there."""
-    return [found for name in _indexed_as(field) for found in _fitting(connection, name, pattern)]
+    """The tokens of all values of ``field`` that fit ``pattern``; they need not all be there.
+
+    Of those that only begin so, no more than tells that they are too many to be named one by one.
+    """
+    tokens = (found for name in _indexed_as(field) for found in _fitting(connection, name, pattern))
+    return list(islice(tokens, MOST_VALUES + 1 if is_beginning(field, pattern) else None))
 
 
 def known_values(connection: apsw.Connection, field: str, prefix: str, limit: int) -> tuple[str, ...]:
@@ -38,13 +42,13 @@ def _indexed_as(field: str) -> tuple[str, ...]:
     return ENTITY_FIELDS if field == "entity" else (field,)
 
 
-def _fitting(connection: apsw.Connection, field: str, pattern: Pattern) -> Sequence[str]:
+def _fitting(connection: apsw.Connection, field: str, pattern: Pattern) -> Iterable[str]:
     if (exact := pattern.exact) is not None:
         return (token(field, exact),)
     if not any(pattern.pieces):
         return (presence(field),)
     tokens = _tokens(connection, token(field, pattern.pieces[0]))
-    return [found for found in tokens if pattern.matches(value_of_token(field, found))]
+    return (found for found in tokens if pattern.matches(value_of_token(field, found)))
 
 
 def _known_values(connection: apsw.Connection, field: str, prefix: str) -> Iterator[str]:

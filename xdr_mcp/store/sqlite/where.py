@@ -17,6 +17,7 @@ from xdr_mcp.alert import Severity, Status, Verdict
 from xdr_mcp.errors import QueryError
 from xdr_mcp.query import VALUE_LIMIT, And, Comparison, Level, Moment, Node, Not, Or, Pattern, Term, Words
 from xdr_mcp.store.sqlite.keys import LARGEST, first_key, last_key, microseconds
+from xdr_mcp.store.sqlite.postings import token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -55,6 +56,24 @@ _COLUMNS = {None: "{title description other}", "title": "title", "description": 
 def any_of(tokens: Sequence[str]) -> str:
     """The expression for alerts that have one of these tokens."""
     return f"terms : ({' OR '.join(map(_quoted, tokens))})" if tokens else NOTHING
+
+
+def is_beginning(field: str, pattern: Pattern) -> bool:
+    """The pattern asks for how values of one field begin, and for no more."""
+    return pattern.pieces[1:] == ("",) and field != "entity"
+
+
+def _beginning(term: Term) -> str | None:
+    """The expression for values that begin so; None where the pattern says more.
+
+    A prefix query of FTS5 merges the postings of all values that fit before the first is given: dear where a listing ends
+    early, cheap beside naming thousands of values.
+    """
+    return (
+        f"terms : {_quoted(token(term.field, term.pattern.pieces[0]))} *"
+        if is_beginning(term.field, term.pattern)
+        else None
+    )
 
 
 def _quoted(text: str) -> str:
@@ -192,7 +211,7 @@ class _Compiler:
         match node:
             case Term():
                 tokens = self._tokens(node)
-                return any_of(tokens) if len(tokens) <= MOST_VALUES else None
+                return any_of(tokens) if len(tokens) <= MOST_VALUES else _beginning(node)
             case Words():
                 return _words(node)
             case _ if (field := one_level(node)) is not None:
