@@ -393,8 +393,9 @@ async def test_a_crowd_that_is_late_in_what_was_covered_stays_a_gap_until_it_can
         h.clock.advance(minutes=1)
         with pytest.raises(WindowTooLarge):
             await h.poller.once()
-        (gap,) = (await h.state()).gaps
-        assert gap.start < START - 2 * MINUTE < gap.end
+        gaps = (await h.state()).gaps
+        assert gaps
+        assert all(gap.start <= START - 2 * MINUTE <= gap.end for gap in gaps)
         h.clock.advance(hours=72)
         h.vendor.most_per_window = None
         await h.poller.once()
