@@ -7,10 +7,10 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from xdr_mcp.query import ENTITY_FIELDS, fold, spelling
+from xdr_mcp.query import fold, spelling
 from xdr_mcp.store.sqlite.postings import presence, token, value_of_token
 from xdr_mcp.store.sqlite.revisions import alert_of
-from xdr_mcp.store.sqlite.where import MOST_VALUES, after_prefix, any_of, is_beginning
+from xdr_mcp.store.sqlite.where import MOST_VALUES, after_prefix, any_of, indexed_as, is_beginning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,18 +28,13 @@ def fitting(connection: apsw.Connection, field: str, pattern: Pattern) -> Sequen
 
     Of those that only begin so, no more than tells that they are too many to be named one by one.
     """
-    tokens = (found for name in _indexed_as(field) for found in _fitting(connection, name, pattern))
-    return list(islice(tokens, MOST_VALUES + 1 if is_beginning(field, pattern) else None))
+    tokens = (found for name in indexed_as(field) for found in _fitting(connection, name, pattern))
+    return list(islice(tokens, MOST_VALUES + 1 if is_beginning(pattern) else None))
 
 
 def known_values(connection: apsw.Connection, field: str, prefix: str, limit: int) -> tuple[str, ...]:
     """The first values of ``field`` that begin with ``prefix``, each as the newest alert that has it spells it."""
     return tuple(islice(_known_values(connection, field, fold(prefix)), max(limit, 0)))
-
-
-def _indexed_as(field: str) -> tuple[str, ...]:
-    """An entity is indexed once, under its kind."""
-    return ENTITY_FIELDS if field == "entity" else (field,)
 
 
 def _fitting(connection: apsw.Connection, field: str, pattern: Pattern) -> Iterable[str]:
@@ -52,12 +47,12 @@ def _fitting(connection: apsw.Connection, field: str, pattern: Pattern) -> Itera
 
 
 def _known_values(connection: apsw.Connection, field: str, prefix: str) -> Iterator[str]:
-    values = merge(*(_indexed_values(connection, name, prefix) for name in _indexed_as(field)))
+    values = merge(*(_indexed_values(connection, name, prefix) for name in indexed_as(field)))
     for value, _ in groupby(values):
         body = connection.execute(
             "SELECT c.body FROM postings CROSS JOIN alerts AS a ON a.key = postings.rowid CROSS JOIN changes AS c"
             " ON c.seq = a.seq WHERE postings MATCH ? ORDER BY postings.rowid DESC LIMIT 1",
-            (any_of([token(name, value) for name in _indexed_as(field)]),),
+            (any_of([token(name, value) for name in indexed_as(field)]),),
         ).get
         if body is not None:  # None: an older revision had it
             yield spelling(alert_of(body), field, value)

@@ -15,7 +15,20 @@ from msgspec import Struct, json
 
 from xdr_mcp.alert import Severity, Status, Verdict
 from xdr_mcp.errors import QueryError
-from xdr_mcp.query import VALUE_LIMIT, And, Comparison, Level, Moment, Node, Not, Or, Pattern, Term, Words
+from xdr_mcp.query import (
+    ENTITY_FIELDS,
+    VALUE_LIMIT,
+    And,
+    Comparison,
+    Level,
+    Moment,
+    Node,
+    Not,
+    Or,
+    Pattern,
+    Term,
+    Words,
+)
 from xdr_mcp.store.sqlite.keys import LARGEST, first_key, last_key, microseconds
 from xdr_mcp.store.sqlite.postings import token
 
@@ -58,9 +71,14 @@ def any_of(tokens: Sequence[str]) -> str:
     return f"terms : ({' OR '.join(map(_quoted, tokens))})" if tokens else NOTHING
 
 
-def is_beginning(field: str, pattern: Pattern) -> bool:
-    """The pattern asks for how values of one field begin, and for no more."""
-    return pattern.pieces[1:] == ("",) and field != "entity"
+def is_beginning(pattern: Pattern) -> bool:
+    """The pattern says how values begin, and no more."""
+    return pattern.pieces[1:] == ("",)
+
+
+def indexed_as(field: str) -> tuple[str, ...]:
+    """An entity is indexed once, under its kind."""
+    return ENTITY_FIELDS if field == "entity" else (field,)
 
 
 def _beginning(term: Term) -> str | None:
@@ -69,11 +87,10 @@ def _beginning(term: Term) -> str | None:
     A prefix query of FTS5 merges the postings of all values that fit before the first is given: dear where a listing ends
     early, cheap beside naming thousands of values.
     """
-    return (
-        f"terms : {_quoted(token(term.field, term.pattern.pieces[0]))} *"
-        if is_beginning(term.field, term.pattern)
-        else None
-    )
+    if not is_beginning(term.pattern):
+        return None
+    first = term.pattern.pieces[0]
+    return f"terms : ({' OR '.join(f'{_quoted(token(name, first))} *' for name in indexed_as(term.field))})"
 
 
 def _quoted(text: str) -> str:
