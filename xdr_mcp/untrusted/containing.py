@@ -33,6 +33,8 @@ def contained(text: str, cap: int | None = None) -> str:
 
 def contained_line(text: str, cap: int | None = None) -> str:
     """``contained``, on one line: a line end or tab is told as a blank."""
+    if _ordinary(text) and (cap is None or len(text) <= cap):
+        return text
     return contained(on_one_line(text), cap)
 
 
@@ -70,9 +72,14 @@ def _told_apart(keys: list[str]) -> list[str]:
 
 def _contained(text: str) -> str:
     """Markup comes last: what takes the place of hidden characters and blanks could become part of a link."""
-    if ORDINARY.fullmatch(text) and _DISTANT not in text:
+    if _ordinary(text):
         return text
     return inert(unstacked(brought_near(visible(text))))
+
+
+def _ordinary(text: str) -> bool:
+    """It is told as it is, on one line as well: most of what is ever told."""
+    return ORDINARY.fullmatch(text) is not None and _DISTANT not in text
 
 
 def _capped(text: str, cap: int) -> str:

@@ -34,7 +34,10 @@ Fingerprint: TypeAlias = tuple[str, ...]
 
 def principals(alert: Alert) -> list[Entity]:
     """The entities an analyst would name first: one of each kind and value, hosts before users before the rest."""
-    first = {kind: entity for entity in reversed(alert.entities) if (kind := entity.kind) in _PRINCIPALS}
+    first: dict[EntityKind, Entity] = {}
+    for entity in alert.entities:
+        if entity.kind in _PRINCIPALS:
+            first.setdefault(entity.kind, entity)
     named = [first[kind] for kind in _PRINCIPALS if kind in first] or list(alert.entities)
     by_value = {entity.value.casefold(): entity for entity in reversed(named)}  # a mail address is often the user, too
     return [entity for entity in named if by_value[entity.value.casefold()] is entity]
@@ -47,7 +50,7 @@ def template(title: str) -> str:
 
 def fingerprint(alert: Alert) -> Fingerprint:
     """Equal for alerts that are near-duplicates of one another."""
-    about = [f"{entity.kind}:{fold(entity.value)}" for entity in principals(alert)[:1]]
+    about = [entity.kind + ":" + fold(entity.value) for entity in principals(alert)[:1]]
     rule = alert.rule_id or alert.rule_name
     return (alert.source, rule, *about, alert.severity, alert.status, template(alert.title))
 
