@@ -23,7 +23,16 @@ from xdr_mcp.server.answers.budget import Answer, fitted, most_that_fit
 from xdr_mcp.server.answers.coverage import Detail, caveat
 from xdr_mcp.server.answers.desk import Desk, Reach
 from xdr_mcp.server.answers.storms import Storm, fingerprint
-from xdr_mcp.server.answers.telling import ALERT_FIELDS, COMPACT, FULL, Shape, one_line, told_row, told_time
+from xdr_mcp.server.answers.telling import (
+    ALERT_FIELDS,
+    COMPACT,
+    FULL,
+    Shape,
+    one_line,
+    told_labels,
+    told_row,
+    told_time,
+)
 from xdr_mcp.untrusted import contained_json, spell
 
 CHANGES = 25
@@ -185,7 +194,7 @@ def _answer(read: _Read, reach: Reach, number: int, rows: list[dict[str, Any]], 
         told["reduced"] = f"{number} of {len(read.changes)} changes, {told['reduced']}"
     data: dict[str, Any] = {"changes": rows, "next": following, "more": read.more or left > 0}
     data |= {name: value for name, value in told.items() if value}
-    data |= {"untrusted": ["title", "about", "fields"]} if rows else {}
+    data |= told_labels(rows, "fields" if any("fields" in row for row in rows) else "")
     data |= reach.told(detail)
     line = f"{number} changes; what comes later: since={following}" + (", there are more" if data["more"] else "")
     return Answer(f"{line}. {caveat(data['coverage'])}".strip(), data)

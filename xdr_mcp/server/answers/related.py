@@ -20,7 +20,7 @@ from xdr_mcp.server.answers.budget import Answer, fitted, most_that_fit
 from xdr_mcp.server.answers.coverage import Detail, caveat
 from xdr_mcp.server.answers.desk import Desk, Reach
 from xdr_mcp.server.answers.storms import Folding, Storm, principals
-from xdr_mcp.server.answers.telling import COMPACT, FULL, Shape, one_line, told_row
+from xdr_mcp.server.answers.telling import COMPACT, FULL, Shape, one_line, told_labels, told_row
 from xdr_mcp.untrusted import spell
 
 RELATED = 10
@@ -146,7 +146,7 @@ def _told(found: _Found, reach: Reach, limit: int, budget: int) -> Answer:
         if number < len(storms):
             reduced = f"{number} of {len(storms)} rows, {reduced}"
         data |= {"reduced": reduced} if reduced else {}
-        data |= {"untrusted": ["title", "about", "why", "query"]} if rows else {}
+        data |= told_labels(rows, "why" if rows else "")
         data |= reach.told(detail)
         return Answer(f"{len(found.relatives)} related alerts. {caveat(data['coverage'])}".strip(), data)
 
