@@ -509,7 +509,7 @@ class Store(Protocol):
         first ``query.MOST_COMBINATIONS`` groups it belongs to.
 
         Raises:
-            QueryError: alerts cannot be counted by this.
+            QueryError: alerts cannot be counted by this, or fall into more groups than are kept in memory.
         """
         ...
 

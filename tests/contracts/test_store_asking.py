@@ -181,6 +181,18 @@ async def test_an_alert_with_very_many_values_counts_in_a_bounded_number_of_grou
     assert (len(grouped.groups) + grouped.others, grouped.total) == (MOST_COMBINATIONS, 1)
 
 
+async def test_more_groups_than_memory_is_meant_for_are_refused_with_the_remedy(store: Store) -> None:
+    crowd = [
+        record(str(n), START, labels=tuple(f"{n}.{m}" for m in range(MOST_COMBINATIONS)), category=f"c{n}")
+        for n in range(101)
+    ]
+    await save(store, *crowd)
+    with pytest.raises(QueryError, match="more than 100000 groups by label; ask about fewer alerts"):
+        await store.count_by(EVERYTHING, ["label"], 10)
+    assert (await store.count_by(parse("category:c7", now=NOW), ["label"], 0)).others == MOST_COMBINATIONS
+    assert (await store.count_by(EVERYTHING, ["category"], 0)).others == 101
+
+
 @pytest.mark.parametrize("name", ["hosts", "Hostname", "computer", "device.name"])
 async def test_a_field_may_go_by_the_names_a_query_knows(store: Store, name: str) -> None:
     await save(store, record("1", START, entities=hosts("web")))

@@ -36,6 +36,11 @@ class Facet(Struct, frozen=True):
     field: str
     unit: str = ""
 
+    @property
+    def name(self) -> str:
+        """As it is asked for."""
+        return f"{self.field}:{self.unit}" if self.unit else self.field
+
     def values(self, alert: Alert) -> dict[str | None, str | None]:
         """The alert's values: folded, each with the way the alert spells it; None for None where it has no value."""
         if self.unit:

@@ -6,11 +6,13 @@ them folded only, and with the forms that an alert is found by but not counted u
 
 from __future__ import annotations
 
-from collections import Counter
 from heapq import nsmallest
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from msgspec import Struct
+
+from xdr_mcp.errors import QueryError
 from xdr_mcp.interfaces import Group, Grouped
 from xdr_mcp.query import LEVELS, Facet, bucket, combinations, name_of
 from xdr_mcp.store.sqlite import tallies
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
     from xdr_mcp.alert import Alert
     from xdr_mcp.store.sqlite.listing import Asked
+
+MOST_GROUPS = 100_000
+"""What is kept in memory while counting: 46 MB of file hashes."""
 
 _Values: TypeAlias = tuple[str | None, ...]
 _TALLIED = {name: name for name in tallies.LEVELS} | {"created": "start"}
@@ -42,31 +47,54 @@ def grouped(connection: apsw.Connection, asked: Asked, by: Sequence[Facet], limi
     return tally.told(limit)
 
 
+class _Group(Struct):
+    count: int
+    key: int
+    """Of the newest alert in it."""
+    shown: _Values
+    """How that one spells it."""
+
+
 class _Tally:
     """Counts so far."""
 
     def __init__(self, by: Sequence[Facet]) -> None:
         self.by = by
         self.total = 0
-        self.counts: Counter[_Values] = Counter()
-        self._spelled: dict[_Values, tuple[int, _Values]] = {}
-        """How the newest alert of a group spells it, and its key."""
+        self._groups: dict[_Values, _Group] = {}
 
     def add(self, alert: Alert, key: int) -> None:
         self.total += 1
         for group, shown in combinations(self.by, alert):
-            self.counts[group] += 1
-            if group not in self._spelled or self._spelled[group][0] < key:
-                self._spelled[group] = key, shown
+            self._put(group, 1, key, shown)
+
+    def put(self, group: _Values, count: int) -> None:
+        """So many alerts at once, of values that are spelled in one way only."""
+        self.total += count
+        self._put(group, count, 0, group)
+
+    def _put(self, group: _Values, count: int, key: int, shown: _Values) -> None:
+        known = self._groups.get(group)
+        if known is not None:
+            known.count += count
+            if known.key < key:
+                known.key, known.shown = key, shown
+            return
+        if len(self._groups) == MOST_GROUPS:
+            named = ", ".join(facet.name for facet in self.by)
+            reason = (
+                f"There are more than {MOST_GROUPS} groups by {named}; ask about fewer alerts, such as those since:-24h"
+            )
+            raise QueryError("", 0, 0, reason)
+        self._groups[group] = _Group(count, key, shown)
 
     def told(self, limit: int) -> Grouped:
-        shown = {group: spelled for group, (_, spelled) in self._spelled.items()}
         every = (
-            (-count, [(value is None, value or "") for value in group], group) for group, count in self.counts.items()
+            (-found.count, [(value is None, value or "") for value in group], found.shown)
+            for group, found in self._groups.items()
         )
-        largest = nsmallest(limit, every)
-        groups = tuple(Group(shown.get(group, group), -count) for count, _, group in largest)
-        return Grouped(groups, len(self.counts) - len(groups), self.total)
+        groups = tuple(Group(shown, -count) for count, _, shown in nsmallest(limit, every))
+        return Grouped(groups, len(self._groups) - len(groups), self.total)
 
 
 def _by_bodies(connection: apsw.Connection, asked: Asked, tally: _Tally) -> None:
@@ -82,8 +110,7 @@ def _by_bodies(connection: apsw.Connection, asked: Asked, tally: _Tally) -> None
 
 def _by_columns(connection: apsw.Connection, asked: Asked, tally: _Tally) -> None:
     for count, *numbers in _summed(connection, asked, tally.by):
-        tally.counts[tuple(starmap(_named, zip(tally.by, numbers, strict=True)))] += count
-        tally.total += count
+        tally.put(tuple(starmap(_named, zip(tally.by, numbers, strict=True))), count)
 
 
 def _summed(connection: apsw.Connection, asked: Asked, by: Sequence[Facet]) -> Iterator[tuple[Any, ...]]:
