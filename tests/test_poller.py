@@ -11,10 +11,10 @@ import pytest
 from model_vendor import START, ManualClock, ModelVendor
 
 from xdr_mcp.errors import BadResponse, SourceError, Unavailable, WindowTooLarge
-from xdr_mcp.interfaces import Health, Limits, Page, SourceState, Store, Window
+from xdr_mcp.interfaces import Health, Limits, Page, Saved, SourceState, Store, Window
 from xdr_mcp.lease import TTL
 from xdr_mcp.planning import Pace
-from xdr_mcp.poller import LeaseHeld, Poller, read_again
+from xdr_mcp.poller import LeaseHeld, Poller, PollReport, read_again
 from xdr_mcp.query import Query
 from xdr_mcp.store import open_store
 
@@ -208,6 +208,13 @@ async def test_the_look_back_in_force_is_told(tmp_path: Path) -> None:
         assert (await h.state()).health.look_back == 1.5 * 240
 
 
+async def test_how_far_the_vendors_clock_is_off_is_told(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        h.vendor.ahead = timedelta(seconds=2.34)
+        await h.poller.once()
+        assert (await h.state()).health.clock_skew == 2.3
+
+
 async def test_an_error_is_told_with_its_remedy(tmp_path: Path) -> None:
     async with house(tmp_path) as h:
         h.vendor.fail_at = START - MINUTE
@@ -217,6 +224,7 @@ async def test_an_error_is_told_with_its_remedy(tmp_path: Path) -> None:
         assert health.last_error == "the vendor stumbles over this window"
         assert health.remedy == BadResponse.remedy
         assert (health.last_error_at, health.failures) == (START, 1)
+        assert health.last_attempt == START
 
 
 async def test_a_new_process_goes_on_counting_and_remembers_the_last_success_and_the_last_error(tmp_path: Path) -> None:
@@ -471,6 +479,32 @@ async def test_a_gap_that_cannot_be_read_rests_for_twice_as_many_polls_until_som
                 group.cancel_scope.cancel()
         rests = [later - earlier - 1 for earlier, later in itertools.pairwise(vendor.polls)]
         assert rests == [2, 4, 2, 4]
+
+
+async def test_a_rescan_reads_what_is_covered_on_both_sides_of_a_gap(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        for number in range(11):
+            h.vendor.put(f"crowd {number}", START - 9 * HOUR)
+        h.vendor.most_per_window = 10
+        with pytest.raises(WindowTooLarge):
+            await h.poller.once()
+        h.vendor.put("very late", START - 20 * HOUR)
+        h.vendor.put("late", START - 2 * HOUR)
+        h.clock.advance(minutes=61)
+        with pytest.raises(WindowTooLarge):
+            await h.poller.once()
+        assert await h.ids() == {"very late", "late"}
+
+
+def test_a_report_sums_what_each_page_did() -> None:
+    report = PollReport(source="model")
+    for _ in range(2):
+        report.add(Saved(created=1, updated=2, unchanged=3, outdated=4))
+    assert str(report) == "model: 2 new, 4 changed, 6 known, 2 pages"
+    assert report.outdated == 8
+    for _ in range(2):
+        report.add(Saved(quarantined=5))
+    assert str(report) == "model: 2 new, 4 changed, 6 known, 4 pages, 10 quarantined"
 
 
 async def test_a_rescan_that_is_cut_off_goes_on_where_it_was(tmp_path: Path) -> None:
