@@ -15,13 +15,15 @@ from urllib.parse import unquote
 import msgspec
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
-from xdr_mcp.query import fold
+from xdr_mcp.query import FIELDS, fold, words_of
 from xdr_mcp.untrusted import fenced, unspell
 
 REMEMBERED: Final = 10_000
 _ROWS: Final = ("alerts", "alert", "changes")
 """The members of an answer whose ``id`` and ``ids`` are alerts'. What the vendor's record or context holds is not looked at."""
-_ASKS_FOR_AN_ID: Final = re.compile(r"\bid\s*[:=]", re.IGNORECASE)
+_ID_FIELD = "|".join(re.escape(name).replace("_", "[_-]") for name in (FIELDS["id"].name, *FIELDS["id"].aliases))
+_ASKS_FOR_AN_ID: Final = re.compile(rf"(?<![\w.])(?:{_ID_FIELD})s?\s*[:=!]", re.IGNORECASE)
+_WORD: Final = re.compile(r"[^\W_]+\*?")
 
 
 class ToldIds:
@@ -35,12 +37,14 @@ class ToldIds:
         return alert_id in self._ids
 
     def note(self, asked: str, ids: Iterable[str]) -> None:
-        """Remember the ids of an answer that the question did not name."""
+        """Remember the ids of an answer that the question did not name: whole or in words, percent-encoded or not."""
         if _ASKS_FOR_AN_ID.search(asked):
             return
-        question = fold(asked)
+        question = fold(f"{asked} {unquote(asked)}")
+        words = frozenset(_WORD.findall(question))
         for alert_id in ids:
-            if fold(alert_id.partition("/")[2]) not in question:
+            vendor_id = alert_id.partition("/")[2]
+            if fold(vendor_id) not in question and not _found_by(words, words_of(vendor_id)):
                 self._ids[alert_id] = None
                 self._ids.move_to_end(alert_id)
         while len(self._ids) > self._most:
@@ -57,8 +61,25 @@ class ToldIds:
         return result
 
 
+def _found_by(asked: Iterable[str], words: Iterable[str]) -> bool:
+    """Whether a word that was asked for, or its beginning (``4f9a*``), is one of these: a text search finds ids, too."""
+    return any(
+        word.startswith(each.removesuffix("*")) if each.endswith("*") else word == each
+        for each in asked
+        for word in words
+    )
+
+
 def _texts_of(arguments: object) -> str:
-    return msgspec.json.encode(arguments, enc_hook=str).decode()
+    match arguments:
+        case str():
+            return arguments
+        case dict():
+            return " ".join(map(_texts_of, arguments.values()))
+        case list():
+            return " ".join(map(_texts_of, arguments))
+        case _:
+            return ""
 
 
 def _ids_of_call(result: HandlerResult) -> Iterator[str]:
