@@ -11,6 +11,7 @@ from mcp import Client
 from serving import ERAS, NOON, a_server, an_alert, data_of, read
 
 from xdr_mcp.alert import Alert, Entity, EntityKind, Severity, Status
+from xdr_mcp.query import matches, parse
 from xdr_mcp.server.answers.listing import SCANNED
 from xdr_mcp.server.answers.storms import MEMBERS_NAMED, Storm, fingerprint, members_query, template
 
@@ -174,3 +175,26 @@ def test_the_query_of_a_storm_is_said_only_with_what_can_be_said() -> None:
     assert query.startswith('(since:-2d) source:xdr rule:"R\\"17\\\\" severity:high')
     assert "host" not in query
     assert MEMBERS_NAMED == 20
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Malware on web{}",
+        "{}th attempt",
+        "srv{}db failed over",
+        "日本{}語",
+        "x{}y{}z",
+        "Job_{}_of acme",
+        "{}",
+        "Beacon to {}",
+    ],
+)
+def test_the_query_of_a_storm_finds_every_member_wherever_its_titles_differ(title: str) -> None:
+    alerts = [firing(number, title=title.format(4000 + number, number)) for number in range(1, 31)]
+    storm = Storm.of(alerts[0])
+    for alert in alerts[1:]:
+        assert fingerprint(alert) == fingerprint(alerts[0])
+        storm.add(alert)
+    query = parse(members_query(storm, ""), now=NOON)
+    assert all(matches(query, alert) for alert in alerts)

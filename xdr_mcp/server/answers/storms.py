@@ -28,6 +28,8 @@ _VARIABLE = re.compile(
     r"|(?<![0-9a-z])(?=[a-f]*[0-9])[0-9a-f]{6,}(?![0-9a-z])"  # a hash, or another hexadecimal id
     r"|[0-9]+(?:[.:,/-][0-9]+)*"  # a number, an address, a date, a time
 )
+_BESIDE_VARIABLES = re.compile(r"\w*(?:#\w*)+")
+"""What varies with the letters that touch it: ``web01`` is one word, of which ``web`` is none."""
 
 Fingerprint: TypeAlias = tuple[str, ...]
 
@@ -135,7 +137,7 @@ def members_query(storm: Storm, asked: str) -> str:
     conditions += [_said("source", alert.source), _said("rule", alert.rule_id or alert.rule_name)]
     conditions += [_said(entity.kind, entity.value) for entity in principals(alert)[:1]]
     conditions += [f"severity:{alert.severity}", f"status:{alert.status}"]
-    phrases = [" ".join(words_of(part)) for part in template(alert.title).split("#")]
+    phrases = [" ".join(words_of(part)) for part in _BESIDE_VARIABLES.split(template(alert.title))]
     conditions.append(_said("title", max(phrases, key=len)))
     conditions += [f"created>={_second(storm.first)}", f"created<={_second(storm.last)}"]
     return " ".join(filter(None, conditions))
