@@ -250,6 +250,17 @@ async def test_a_mistake_is_the_client_s_and_told_in_words(era: str, tmp_path: P
 
 
 @pytest.mark.anyio
+@in_both_eras
+async def test_the_mark_of_a_wrong_query_stays_under_its_fault(era: str, tmp_path: Path) -> None:
+    query = 'title:"a title with <b> that is long enough" hst:web*'
+    async with a_server(tmp_path) as (server, _), Client(server.mcp, mode=era) as client:
+        with pytest.raises(MCPError) as refused:
+            await client.get_prompt("incident_report", {"query": query})
+    shown, mark = str(refused.value).splitlines()[1:3]
+    assert shown[mark.index("^") :].startswith("hst:web*")
+
+
+@pytest.mark.anyio
 async def test_arguments_that_a_form_left_blank_count_as_not_given(tmp_path: Path) -> None:
     async with a_server(tmp_path, an_alert(1)) as (server, _), Client(server.mcp) as client:
         facts = await facts_of(client, "hunt_entity", entity="alice", kind="", since=" ")

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from xdr_mcp.errors import QueryError, XdrMcpError
 from xdr_mcp.server.answers.desk import UnknownAlert
+from xdr_mcp.server.refusals import in_words
 from xdr_mcp.untrusted import contained
 
 _SHOWN = 80
@@ -59,12 +60,10 @@ def _told(cause: BaseException | None) -> MCPError | None:
     match cause:
         case ValidationError():
             return _invalid("\n".join(_problem(problem) for problem in cause.errors(include_url=False)))
-        case QueryError():
-            return _invalid(contained(cause.render()))
-        case UnknownAlert():
-            return _invalid(contained(str(cause)))
+        case QueryError() | UnknownAlert():
+            return _invalid(in_words(cause))
         case XdrMcpError():
-            return MCPError(INTERNAL_ERROR, contained(str(cause)))
+            return MCPError(INTERNAL_ERROR, in_words(cause))
         case _:
             return None
 
