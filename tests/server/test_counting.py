@@ -39,6 +39,13 @@ async def test_alerts_are_counted_over_the_whole_store_and_never_over_a_page(era
     assert by_day["groups"] == [{"created:day": "2026-03-01", "count": 300}]
 
 
+async def test_alerts_are_counted_by_how_many_events_they_aggregate(era: str, tmp_path: Path) -> None:
+    alerts = [an_alert(number, count=7 if number == 1 else 2) for number in range(1, 4)]
+    async with a_server(tmp_path, *alerts) as (server, _), Client(server.mcp, mode=era) as client:
+        told = data_of(await client.call_tool("count_alerts", {"by": ["count"]}))
+    assert told["groups"] == [{"event_count": "2", "count": 2}, {"event_count": "7", "count": 1}]
+
+
 async def test_what_has_no_value_is_counted_too_and_what_is_left_out_is_said(era: str, tmp_path: Path) -> None:
     domain = "a-rather-long-domain.in-a-rather-long-domain.europe.example.com"
     alerts = [

@@ -49,7 +49,8 @@ async def counts(
         data: dict[str, Any] = {"total": grouped.total}
         if by:
             data["groups"] = [
-                {name: _value(value) for name, value in zip(by, group.values, strict=True)} | {"count": group.count}
+                {_KEYS.get(name, name): _value(value) for name, value in zip(by, group.values, strict=True)}
+                | {"count": group.count}
                 for group in grouped.groups[:number]
             ]
             data["others"] = grouped.others + len(grouped.groups) - number
@@ -71,6 +72,8 @@ async def counts(
 
 _OURS = frozenset({"severity", "status", "verdict", "source", "risk_score", "confidence", "count"})
 """What is counted by in our words, or in numbers."""
+_KEYS = {"count": "event_count"}
+"""How a field is told whose own name says how large a group is: by its other name."""
 
 
 def _value(value: str | None) -> str | None:
