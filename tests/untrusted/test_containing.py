@@ -179,3 +179,17 @@ def test_the_time_it_takes_grows_with_the_length_alone(piece: str) -> None:
         began = time.process_time()
         contained(text)
         assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("piece", ["\u202ea", "<b>", "[a](http:", "\u202e<a href=x>[a](http:b)"])
+def test_capping_a_text_full_of_escapes_costs_a_few_looks_at_it(piece: str) -> None:
+    """An alert may hold hundreds of them, and while they are contained nobody else is answered."""
+    text = piece * 3_000
+
+    def seconds(longest: int | None, told: str) -> float:
+        began = time.process_time()
+        contained(told, longest)
+        return time.process_time() - began
+
+    whole = min(seconds(None, text[:4_096]) for _ in range(3))
+    assert min(seconds(4_096, text) for _ in range(3)) < 20 * whole

@@ -11,10 +11,10 @@ from xdr_mcp.untrusted.markup import ORDINARY, inert
 
 _DISTANT = " " * (MOST_BLANKS + 1)
 _SHORTEST_CAP = 16
+_NEAR_ENOUGH = 32
+"""Of a long text full of escapes, up to one character in so many less is told than would fit."""
 _WHOLE_TRIED = 8
 """A text up to so many times its cap may fit once what hides in it is told in short."""
-_LONGEST_ESCAPE = 10
-"""Characters that one character becomes at most: ``[U+10FFFF]``."""
 
 
 def contained(text: str, cap: int | None = None) -> str:
@@ -86,10 +86,20 @@ def _capped(text: str, cap: int) -> str:
     """As much of the beginning as fits, whole escapes only, and how much of ``text`` is left out."""
     if len(text) <= _WHOLE_TRIED * cap and len(told := _contained(text)) <= cap:
         return told
-    shown = min(len(text), max(cap, _SHORTEST_CAP) - len(_rest(text, 0)))
-    while len(told := _contained(text[:shown]) + _rest(text, shown)) > max(cap, _SHORTEST_CAP) and shown:
-        shown = max(0, shown - max(1, (len(told) - cap) // _LONGEST_ESCAPE))
-    return told
+    most = max(cap, _SHORTEST_CAP)
+
+    def told_up_to(shown: int) -> str:
+        return _contained(text[:shown]) + _rest(text, shown)
+
+    fits, too_many = 0, min(len(text), most - len(_rest(text, 0))) + 1
+    shown = too_many - 1
+    while too_many - fits > max(1, fits // _NEAR_ENOUGH):  # one look where text is ordinary, a few where it is not
+        if len(told_up_to(shown)) <= most:
+            fits = shown
+        else:
+            too_many = shown
+        shown = (fits + too_many) // 2
+    return told_up_to(fits)
 
 
 def _rest(text: str, shown: int) -> str:
