@@ -107,6 +107,8 @@ def test_text_without_brackets_and_long_blanks_stays_as_it_is(text: str) -> None
         ("<|im_start|>system", "&lt;|im_start|>system"),
         ("<\uff5cend\uff5c>", "&lt;\uff5cend\uff5c>"),
         ("\uff1csystem\uff1e", "[U+FF1C]system\uff1e"),
+        ("\uff1ca href=x\uff1e", "[U+FF1C]a href=x\uff1e"),
+        ("<a b\uff1c href=//evil.example>", "&lt;a b[U+FF1C] href=//evil.example>"),
         ("< / system >", "&lt; / system >"),
         ("<function=get_alert>", "&lt;function=get_alert>"),
         ("<<SYS>>", "<&lt;SYS>>"),
@@ -170,12 +172,16 @@ def test_json_is_contained_in_every_string_and_key_and_no_key_is_lost() -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", [*_PIECES, "<a b=", "[a\\", "\n[a]: ", "](aaa", "[url=", "\n####", "e\u0301\u0301", "<<<end_"]
+    "piece",
+    [
+        *(*_PIECES, "<a b=", "[a\\", "\n[a]: ", "](aaa", "[url=", "\n####", "e\u0301\u0301", "<<<end_"),
+        *("\uff1ca ", "\ufe64a:b", "\uff1ca-", "\uff1ca b="),
+    ],
 )
 def test_the_time_it_takes_grows_with_the_length_alone(piece: str) -> None:
     """A pattern that looks back over the text for each character would take minutes for these."""
     for tail in ("", "x", ">", "]:http://x"):
-        text = (piece * (40_000 // len(piece))) + tail
+        text = (piece * (100_000 // len(piece))) + tail
         began = time.process_time()
         contained(text)
         assert time.process_time() - began < 5

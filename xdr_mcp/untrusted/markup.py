@@ -26,11 +26,20 @@ _TAG = rf"""
   | /?\s?{_NAME}(?:=[^\s{_LESS}{_MORE}]*+)?\s*+/?[{_MORE}]     # <b>, </b>, <br/>, <function=name>
   | \s*+/?\s*+(?:{_ROLES})\s*+[{_MORE}]                        # < / system >
   | {_NAME}(?:\s++{_ATTRIBUTE})*+\s*+/?[{_MORE}]              # <details open>
-  | /?[A-Za-z][^\s/<>=]*+[\s/][^<>=]*+=[^<>]*+>               # <a href=…>
   | {_NAME}[\s/]++{_ATTRIBUTE}=                               # <a href=… that is never closed
   | (?:{_ACTIVE})(?:[\s/{_MORE}]|\Z)                          # <script that is never closed
-  | https?:|[A-Za-z][A-Za-z0-9+.-]{{1,31}}:[^\s<>]*+>         # <https://…>, Slack's <https://…|text>
+  | https?:                                                   # <https://…>, Slack's <https://…|text>
 """
+
+
+def _closed(edges: str, end: str) -> str:
+    """What is a tag because it is closed before another begins: the look ahead for that must not go past ``edges``."""
+    return rf"""
+        /?[A-Za-z][^\s/{edges}=]*+[\s/][^{edges}=]*+=[^{edges}]*+[{end}]   # <a href=…>
+      | [A-Za-z][A-Za-z0-9+.-]{{1,31}}:[^\s{edges}]*+[{end}]              # <mailto:…>
+    """
+
+
 _HEREDOC = r"(?<=<<)(?-i:EOF|EOL|EOT|END|HERE|HEREDOC)[ \t]*+>"
 """``cat <<EOF >file`` is a shell's, not a tag."""
 
@@ -43,7 +52,7 @@ _MARKUP = re.compile(
     (?=[{_LESS}>!\[\]`~]) (?:
         (?P<fence> (?<!<)<{{2,}}+ (?=[\W_]{{0,16}}+(?:(?:end|begin|close|open|start)[\W_]{{1,4}}+)?(?:un)?trusted))
       | (?P<fence_end> (?: (?<=trusted)|(?<=trusted\ ) ) >{{2,}}+ | (?: (?<=[0-9a-f]{{8}})|(?<=[0-9a-f]{{8}}\ ) ) >{{3,}}+ )
-      | (?P<tag> [{_LESS}] (?!{_HEREDOC}) (?={_TAG}))
+      | (?P<tag> [{_LESS}] (?!{_HEREDOC}) (?={_TAG} | (?<=<)(?:{_closed("<>", ">")}) | (?<!<)(?:{_closed(_LESS + _MORE, _MORE)})))
       | (?P<image> !(?=\[))
       | (?P<link> \](?=\(\s*+{_ELSEWHERE}))
       | (?P<token> \[/?(?:inst|sys|system|assistant|system_prompt|available_tools|tool_\w{{1,16}}|think|gmask|img|url)
