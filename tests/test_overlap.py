@@ -54,6 +54,25 @@ class Disk:
         self.saved.append(page)
 
 
+async def test_a_save_that_fails_after_reading_failed_is_what_is_told() -> None:
+    vendor, disk = Vendor(1, ValueError("the vendor is down")), Disk()
+
+    async def save(page: int) -> None:
+        await disk.save(page)
+        raise OSError("the disk is full")
+
+    async def finish_the_save() -> None:
+        while not vendor.closed:
+            await anyio.lowlevel.checkpoint()
+        disk.go_on.set()
+
+    with anyio.fail_after(BOUND):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(finish_the_save)
+            with pytest.raises(OSError, match="the disk is full"):
+                await read_and_save(vendor.pages(), save)
+
+
 async def test_the_next_pages_are_read_while_the_first_is_saved_but_not_too_many() -> None:
     vendor, disk = Vendor(10), Disk()
     with anyio.fail_after(BOUND):

@@ -28,7 +28,7 @@ async def read_and_save(pages: AsyncGenerator[_T, None], save: Callable[[_T], Aw
         try:
             await save(page)
         except Exception as error:  # noqa: BLE001 (raised below: out of the group it would come as an ExceptionGroup)
-            failures.append(error)
+            failures.insert(0, error)
             group.cancel_scope.cancel()
         finally:
             free.release()
