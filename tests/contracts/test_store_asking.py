@@ -441,6 +441,12 @@ async def test_values_are_completed_from_what_is_stored(store: Store) -> None:
     assert await store.values("entity", "w", 10) == ("WEB-01", "WEB-01.corp.example", "Web-02", "wéb-03", "will")
 
 
+async def test_a_value_with_a_blank_that_entities_of_two_kinds_have_is_given_once(store: Store) -> None:
+    entities = (*hosts("web 1", "web!2"), Entity(EntityKind.USER, "web 1"), Entity(EntityKind.IP, "web!3"))
+    await save(store, record("1", START, entities=entities))
+    assert sorted(await store.values("entity", "w", 10)) == ["web 1", "web!2", "web!3"]
+
+
 async def test_a_value_is_spelled_as_the_newest_alert_does(store: Store) -> None:
     for number, name in enumerate(["WEB", "web", "Web"]):
         await save(store, record(str(number), START, created=START - number * SECOND, entities=hosts(name)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from heapq import merge
 from itertools import groupby, islice
 from operator import itemgetter
@@ -47,7 +48,7 @@ def _fitting(connection: apsw.Connection, field: str, pattern: Pattern) -> Itera
 
 
 def _known_values(connection: apsw.Connection, field: str, prefix: str) -> Iterator[str]:
-    values = merge(*(_indexed_values(connection, name, prefix) for name in indexed_as(field)))
+    values = merge(*(_indexed_values(connection, name, prefix) for name in indexed_as(field)), key=partial(token, ""))
     for value, _ in groupby(values):
         body = connection.execute(
             "SELECT c.body FROM postings CROSS JOIN alerts AS a ON a.key = postings.rowid CROSS JOIN changes AS c"
