@@ -114,6 +114,12 @@ async def test_past_the_limit_files_go_to_folders_by_hour_and_none_is_written_tw
     assert len(files(tmp_path)) == 4
 
 
+async def test_the_limit_of_files_in_the_folder_itself_holds_within_a_batch(tmp_path: Path) -> None:
+    await Archive(tmp_path, version="1", flat_limit=2).send([change(name) for name in "abcde"])
+    assert len(files(tmp_path)) == 5
+    assert len([path for path in files(tmp_path) if path.parent == tmp_path]) == 2
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such mode bits")
 async def test_files_and_folders_are_the_owners_alone(tmp_path: Path) -> None:
     folder = tmp_path / "alerts"

@@ -68,6 +68,7 @@ class Archive:
                 self._flat = self._prepare()
             self._write_batch(changes)
         except OverflowError as error:
+            self._flat = None
             raise ChangeRefused(f"no file name can tell when it was updated: {error}") from error
         except OSError as error:
             self._flat = None
@@ -86,7 +87,7 @@ class Archive:
             return sum(entry.name.startswith("alert_") for entry in entries)
 
     def _place(self, change: Change) -> tuple[str, bool]:
-        """Where this revision's file is, or is to be, and whether it is there: flat while there is room, else in its hour's folder."""
+        """Where this revision's file is, or is to be, and whether it is there. A new one is counted: flat while there is room."""
         name = file_name(change)
         flat = f"{self._root}/{name}"
         if os.path.exists(flat):  # noqa: PTH110 (an object a path costs more than the system's answer; thousands of files a minute)
@@ -95,7 +96,10 @@ class Archive:
         hour = f"{self._root}/{day_and_hour}/{name}"
         if os.path.exists(hour):  # noqa: PTH110 (as above)
             return hour, True
-        return (flat if (self._flat or 0) < self._flat_limit else hour), False
+        if (self._flat or 0) >= self._flat_limit:
+            return hour, False
+        self._flat = (self._flat or 0) + 1
+        return flat, False
 
     def _write_batch(self, changes: Sequence[Change]) -> None:
         """Write what is not there: content first, one flush, then the names, then a flush of the folders that hold them."""
@@ -119,7 +123,6 @@ class Archive:
                 written.pop()
                 if log.isEnabledFor(logging.DEBUG):
                     log.debug("wrote %s: %s", path.rpartition("/")[2], _summary(change))
-                self._flat = (self._flat or 0) + (path.rpartition("/")[0] == self._root)
         finally:
             for temporary, _, _ in written:
                 Path(temporary).unlink(missing_ok=True)
