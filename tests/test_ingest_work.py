@@ -80,6 +80,15 @@ def test_of_a_record_that_is_known_nothing_is_made_but_its_digest(body: bytes) -
     assert told["Encoder.encode"] + told["Decoder.decode"] == 0
 
 
+def test_a_record_that_is_compared_with_many_versions_is_itself_decoded_once(body: bytes) -> None:
+    one, *others = prepare(taken(body)).versions
+
+    def work() -> None:
+        assert not any(one.same_content(other.record.raw) for other in others)
+
+    assert calls(work)["json_decode"] == 1 + len(others)
+
+
 def test_an_alert_takes_a_bounded_number_of_calls(body: bytes) -> None:
     """650 of all kinds when this was written, and they are most of the time: a quarter more is to be a decision."""
     taken(body)  # what is remembered of values that come back is remembered

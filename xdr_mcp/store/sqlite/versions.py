@@ -39,6 +39,7 @@ class Version(Struct):
     digest: bytes
     """Of the record's bytes: where it differs, the content may be the same still (``same_content``)."""
     _form: Form | None = None
+    _content: bytes | None = None
 
     @classmethod
     def of(cls, record: Record) -> Version:
@@ -58,7 +59,9 @@ class Version(Struct):
 
     def same_content(self, raw: bytes) -> bool:
         """Whether another record says the same: key order and white space do not count."""
-        return self.record.digest() == Record(self.record.alert, raw).digest()
+        if self._content is None:
+            self._content = self.record.digest()
+        return self._content == Record(self.record.alert, raw).digest()
 
 
 class Prepared(Struct):
