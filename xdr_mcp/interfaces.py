@@ -514,10 +514,9 @@ class Store(Protocol):
         ...
 
     async def values(self, field: str, prefix: str, limit: int) -> tuple[str, ...]:
-        """Values of a keyword field that begin with ``prefix``, case and accents aside, each once, in the order of their folded
-        form (where a blank counts as a no-break space).
+        """Values of a keyword field that begin with ``prefix``, case and accents aside, each once.
 
-        Each as the newest alert that has it spells it, with the shorter forms it is also found by (a host's first label).
+        In the order of their folded form, where a blank counts as a no-break space. Each as the newest alert that has it spells it, with the shorter forms it is also found by (a host's first label).
         At most ``limit``.
 
         Raises:
