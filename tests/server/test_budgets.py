@@ -156,6 +156,15 @@ async def test_an_alert_too_long_for_its_budget_loses_whole_fields_the_longest_f
     assert least["alert"]["title"] == alert.title
 
 
+async def test_an_alert_that_is_told_as_a_row_is_what_the_schema_promises(era: str, tmp_path: Path) -> None:
+    alert = an_alert(1, title="A title that is far too long. " * 100, rule_name="R" * 2_000)
+    async with a_server(tmp_path, alert) as (server, _), Client(server.mcp, mode=era) as client:
+        told = data_of(await client.call_tool("get_alert", {"id": alert.id, "budget": LEAST}))  # the client checks it
+    assert told["reduced"] == "a row of it"
+    assert told["alert"]["entities"][0] == {"kind": "host", "value": "web-01.example.com"}
+    assert told["untrusted"] == ["entities", "title"]
+
+
 async def test_a_record_too_long_for_its_budget_is_told_by_its_size(era: str, tmp_path: Path) -> None:
     async with a_server(tmp_path) as (server, store), Client(server.mcp, mode=era) as client:
         await save(store, an_alert(1), raw=b'{"k": "%s"}' % (b"v" * 90_000))

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from xdr_mcp.alert import Change
+from xdr_mcp.alert import Alert, Change
 from xdr_mcp.server.answers.budget import Answer, fitted
 from xdr_mcp.server.answers.coverage import Detail, caveat
 from xdr_mcp.server.answers.desk import Desk, Reach
-from xdr_mcp.server.answers.storms import Storm
+from xdr_mcp.server.answers.storms import Storm, principals
 from xdr_mcp.server.answers.telling import (
     BRIEF,
     COMPACT,
     FULL,
+    Shape,
+    one_line,
     told_labels,
     told_raw,
     told_revision,
@@ -62,7 +64,18 @@ def _forms(change: Change, *, raw: bool) -> Iterator[dict[str, Any]]:
         kept = {key: value for key, value in told.items() if key not in left_out}
         yield {"alert": kept, "reduced": f"without {', '.join(left_out)}"} | record
     for shape in (FULL, COMPACT, BRIEF):
-        yield {"alert": told_row(Storm.of(change.alert), shape), "reduced": "a row of it"} | record
+        yield {"alert": _row(change.alert, shape), "reduced": "a row of it"} | record
+
+
+def _row(alert: Alert, shape: Shape) -> dict[str, Any]:
+    """What a row tells, under the names that an alert has: clients check an answer against the tool's schema."""
+    row = told_row(Storm.of(alert), shape)
+    row.pop("about", None)
+    named = [
+        {"kind": entity.kind.value, "value": one_line(entity.value, shape.entity)}
+        for entity in principals(alert)[: shape.entities]
+    ]
+    return row | ({"entities": named} if named else {})
 
 
 def _size(value: Any) -> int:
