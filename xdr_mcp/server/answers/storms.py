@@ -28,7 +28,7 @@ _VARIABLE = re.compile(
     r"|(?<![0-9a-z])(?=[a-f]*[0-9])[0-9a-f]{6,}(?![0-9a-z])"  # a hash, or another hexadecimal id
     r"|[0-9]+(?:[.:,/-][0-9]+)*"  # a number, an address, a date, a time
 )
-_BESIDE_VARIABLES = re.compile(r"\w*(?:#\w*)+")
+_BESIDE_VARIABLES = re.compile(r"(?<!\w)\w*+(?:#\w*+)+")
 """What varies with the letters that touch it: ``web01`` is one word, of which ``web`` is none."""
 
 Fingerprint: TypeAlias = tuple[str, ...]
