@@ -172,7 +172,7 @@ def build_server(
         title="XDR alerts",
         version=version,
         instructions=INSTRUCTIONS,
-        tools=[*alert_tools(desk, LiveContext(contexts or {}, clock)), *proposing],
+        tools=[*alert_tools(desk, LiveContext({} if contexts is None else contexts, clock)), *proposing],
         log_level="WARNING",
         lifespan=lifespan,
         subscriptions=notifier.bus,
