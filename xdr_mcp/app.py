@@ -475,9 +475,11 @@ class _Sources:
         """Connect to all that are configured rightly, lazily; once."""
         if self._open:
             return
-        self._open = True
         opening = _open_usable if self._setup.settings.poll_enabled else _open_configured
-        self.opened = await opening(self._setup, self._store, self._stack)
+        async with AsyncExitStack() as stack:
+            self.opened = await opening(self._setup, self._store, stack)
+            self._stack.push_async_exit(stack.pop_all())
+        self._open = True  # not before: an opening that failed is tried again
         self.contexts |= {source.name: source for source in self.opened if isinstance(source, ContextSource)}
 
     async def fill_store(self) -> None:
