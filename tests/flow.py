@@ -14,6 +14,7 @@ import anyio
 import pytest
 from mcp import Client, StdioServerParameters
 from program import PATIENCE, command, environment
+from serving import fenced_in
 
 from xdr_mcp.alert import Change
 from xdr_mcp.store import open_store
@@ -109,3 +110,14 @@ async def every_row(client: Client, **arguments: Any) -> list[dict[str, Any]]:
         rows += page["alerts"]
     assert len(rows) == page["total"]
     return rows
+
+
+def record_in(told: dict[str, Any]) -> Any:
+    """The vendor's record that an answer brings, out of its fence."""
+    (inside,) = fenced_in(told["raw"])
+    return json.loads(inside)
+
+
+def without_what_changes(told: dict[str, Any]) -> dict[str, Any]:
+    """An answer about one alert, but for what differs between two that say the same: its age, and the number of its fence."""
+    return told | {"coverage": None, "raw": record_in(told)}
