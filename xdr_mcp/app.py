@@ -454,6 +454,7 @@ async def serving(setup: Setup, *, pause: float = 0.0) -> AsyncIterator[XdrServe
             cursor_key=_cursor_key(setup.places.data),
             facts=lambda: status_facts(setup) | setup.trouble.told(),
             contexts=sources.contexts,
+            connect=sources.open if setup.settings.poll_enabled else None,
             background=[_later(pause, sources.fill_store)] if setup.settings.poll_enabled else [],
             approvals=_proposing(setup, store, sources.opened),
         )
@@ -467,20 +468,22 @@ class _Sources:
         self._store = store
         self._stack = stack
         self._open = False
+        self._opening = anyio.Lock()
         self.opened: list[Source] = []
         self.contexts: dict[str, ContextSource] = {}
         """Those that can tell more about an alert, by name."""
 
     async def open(self) -> None:
         """Connect to all that are configured rightly, lazily; once."""
-        if self._open:
-            return
-        opening = _open_usable if self._setup.settings.poll_enabled else _open_configured
-        async with AsyncExitStack() as stack:
-            self.opened = await opening(self._setup, self._store, stack)
-            self._stack.push_async_exit(stack.pop_all())
-        self._open = True  # not before: an opening that failed is tried again
-        self.contexts |= {source.name: source for source in self.opened if isinstance(source, ContextSource)}
+        async with self._opening:
+            if self._open:
+                return
+            opening = _open_usable if self._setup.settings.poll_enabled else _open_configured
+            async with AsyncExitStack() as stack:
+                self.opened = await opening(self._setup, self._store, stack)
+                self._stack.push_async_exit(stack.pop_all())
+            self._open = True  # not before: an opening that failed is tried again
+            self.contexts |= {source.name: source for source in self.opened if isinstance(source, ContextSource)}
 
     async def fill_store(self) -> None:
         """Poll, and feed what follows, for ever."""

@@ -190,6 +190,15 @@ async def test_a_server_tells_at_once_what_another_process_polled(era: str, tmp_
         assert {row["id"] for row in newest["alerts"]} <= {f"xdr/{key}" for key in vendor.newest_versions()}
 
 
+async def test_the_first_question_may_be_for_the_context_of_an_alert(tmp_path: Path) -> None:
+    with company(tmp_path) as (_, settings):
+        await poll_once(tmp_path, settings)
+        async with told_of(stdio(tmp_path, settings), RECENT) as (client, _):
+            (row,) = (await call(client, "list_alerts", limit=1))["alerts"]
+            context = await call(client, "alert_context", id=row["id"])
+    assert "failed" not in context
+
+
 # ---------------------------------------------------------------- stopping
 
 

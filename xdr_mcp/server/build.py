@@ -139,6 +139,7 @@ def build_server(
     clock: Clock = utc_now,
     facts: Callable[[], Mapping[str, Any]] = dict,
     contexts: Mapping[str, ContextSource] | None = None,
+    connect: Background | None = None,
     background: Sequence[Background] = (),
     window: float = WINDOW,
     approvals: Approvals | None = None,
@@ -152,11 +153,13 @@ def build_server(
         clock: what time it is.
         facts: further facts for ``xdr://status``; called at each read.
         contexts: by name, the sources that can tell more about an alert.
+        connect: awaited before a source is told not to be among them: it may add to them.
         background: what runs beside the server; one that fails is logged and started again, one that returns is done.
         window: seconds between two notifications of one URI.
         approvals: where proposals go; without, there is no tool that proposes.
     """
     desk = Desk(store, clock, Cursors(cursor_key), facts)
+    live = LiveContext({} if contexts is None else contexts, clock, connect)
     notifier = Notifier(store, clock, window=window)
     told_ids = ToldIds()
     proposing = [propose_tool(desk, approvals, told_ids)] if approvals else []
@@ -172,7 +175,7 @@ def build_server(
         title="XDR alerts",
         version=version,
         instructions=INSTRUCTIONS,
-        tools=[*alert_tools(desk, LiveContext({} if contexts is None else contexts, clock)), *proposing],
+        tools=[*alert_tools(desk, live), *proposing],
         log_level="WARNING",
         lifespan=lifespan,
         subscriptions=notifier.bus,

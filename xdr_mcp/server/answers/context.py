@@ -56,13 +56,18 @@ class Part(Struct, frozen=True):
 class LiveContext:
     """Asks the sources that can tell more, and keeps what they told."""
 
-    def __init__(self, sources: Mapping[str, ContextSource], clock: Clock) -> None:
+    def __init__(
+        self, sources: Mapping[str, ContextSource], clock: Clock, connect: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self._sources = sources
+        self._connect = connect
         self._clock = clock
         self._kept: OrderedDict[tuple[str, str], Part] = OrderedDict()
 
-    def refusal(self, source: str) -> str:
+    async def refusal(self, source: str) -> str:
         """Why nothing can be fetched for an alert of this source; empty when something can."""
+        if self._connect is not None and source not in self._sources:
+            await self._connect()
         known = self._sources.get(source)
         if known is None:
             return (
@@ -130,7 +135,7 @@ async def alert_context(
     alert = (await desk.alert(told_id)).alert
     reach = reach.of(alert.source)
     fetched = _Fetched(alert, {}, {})
-    if refusal := live.refusal(alert.source):
+    if refusal := await live.refusal(alert.source):
         fetched.failed["all"] = refusal
         return _told(fetched, reach, desk.clock(), budget or BUDGET)
     names = live.parts(alert.source)
