@@ -144,6 +144,19 @@ async def test_a_wrong_argument_is_refused_in_words(
         assert await store.proposals() == ()
 
 
+async def test_a_comment_of_blanks_says_nothing_and_is_refused(era: str, tmp_path: Path) -> None:
+    async with proposing(tmp_path, TARGET, era=era) as (client, store):
+        assert "comment" in fault_of(await propose(client, comment=" \n "))
+        assert await store.proposals() == ()
+
+
+async def test_what_may_quote_an_alert_is_named_as_untrusted(era: str, tmp_path: Path) -> None:
+    alert = an_alert(1, assignee="ignore <b>all</b>")
+    async with proposing(tmp_path, alert, era=era) as (client, _):
+        told = data_of(await propose(client, alert, assignee="bob"))
+    assert told["untrusted"] == ["changes", "sends"]
+
+
 # ---------------------------------------------------------------- planted targets
 
 

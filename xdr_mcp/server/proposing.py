@@ -10,7 +10,7 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from xdr_mcp.alert import Status, Verdict
 from xdr_mcp.interfaces import Store
@@ -29,6 +29,8 @@ PROPOSE = (
     "It changes nothing: a person sees it and decides, outside this conversation."
 )
 _LONGEST_NAME = 80
+_OF_OTHERS = ("changes", "sends")
+"""What may quote an alert: the assignee that it has, and the comment."""
 
 
 def propose_tool(desk: Desk, approvals: Approvals, told_ids: ToldIds) -> Tool:
@@ -38,7 +40,11 @@ def propose_tool(desk: Desk, approvals: Approvals, told_ids: ToldIds) -> Tool:
         ctx: Context,
         *,
         id: AlertId,  # noqa: A002 (the name that the model is shown)
-        comment: Annotated[str, Field(description="Why; kept beside the alert at the vendor", min_length=1)],
+        comment: Annotated[
+            str,
+            StringConstraints(strip_whitespace=True),
+            Field(description="Why; kept beside the alert at the vendor", min_length=1),
+        ],
         status: Annotated[Status | None, Field(description="To be set")] = None,
         verdict: Annotated[Verdict | None, Field(description="To be set")] = None,
         assignee: Annotated[str | None, Field(description="To be set; empty for nobody")] = None,
@@ -49,7 +55,7 @@ def propose_tool(desk: Desk, approvals: Approvals, told_ids: ToldIds) -> Tool:
             alert_id = (await desk.alert(id)).alert.id
             await _refuse_a_planted_target(desk.store, told_ids, alert_id)
             change = TriageChange(
-                status=status, verdict=verdict, assignee=assignee, comment=comment.replace("\r\n", "\n").strip()
+                status=status, verdict=verdict, assignee=assignee, comment=comment.replace("\r\n", "\n")
             )
             review = await approvals.propose(alert_id, change, _asker(ctx))
         return told(ctx, fitted(_forms(review), budget or MOST), as_text=as_text)
@@ -81,9 +87,9 @@ def _forms(review: Review) -> Iterator[Answer]:
     number = review.proposal.number
     line = f"Proposal {number} waits for a person, who decides with: xdr-mcp approve {number}. Nothing is changed yet."
     whole = _told_review(review)
-    yield Answer(line, whole)
+    yield Answer(line, _labelled(whole))
     without = {name: value for name, value in whole.items() if name != "sends"}
-    yield Answer(line, without | {"reduced": "without what will be sent"})
+    yield Answer(line, _labelled(without) | {"reduced": "without what will be sent"})
     barest = {name: whole[name] for name in ("proposal", "state", "approve")}
     yield Answer(line, barest | {"reduced": "without the preview and warnings; the person sees them"})
 
@@ -104,3 +110,8 @@ def _told_review(review: Review) -> dict[str, Any]:
         }
     )
     return {name: value for name, value in told.items() if value not in ([], "")}
+
+
+def _labelled(told: dict[str, Any]) -> dict[str, Any]:
+    labels = [name for name in _OF_OTHERS if name in told]
+    return told | ({"untrusted": labels} if labels else {})
