@@ -6,7 +6,7 @@ request to the moment when all is stored; the table has medians, spreads and rat
 
 - ``floor``: httpx, msgspec, one SQLite table of ids and bodies, 1,000 a commit; nothing else. What Python can do at best.
 - ``ours``: the poller, the source and the store as ``xdr-mcp poll --once`` joins them, everything on but the archive.
-- ``ours, archive``: the same with one durable file an alert.
+- ``ours+archive``: the same with one durable file an alert.
 - others: the programs in ``ingesters/``, where ``scripts/setup-ingesters`` installed what they need.
 """
 
@@ -133,7 +133,7 @@ async def ours_archive(url: str, alerts: int, folder: Path) -> None:
 OWN: dict[str, Callable[[str, int, Path], Awaitable[None]]] = {
     "floor": floor,
     "ours": ours,
-    "ours, archive": ours_archive,
+    "ours+archive": ours_archive,
 }
 
 
@@ -141,7 +141,7 @@ _PARTS = ("app", "delivery", "planning", "poller", "sinks.archive", "sources.xdr
 LOADED = {
     "floor": ("apsw", "httpx"),
     "ours": tuple(f"xdr_mcp.{part}" for part in _PARTS),
-    "ours, archive": tuple(f"xdr_mcp.{part}" for part in _PARTS),
+    "ours+archive": tuple(f"xdr_mcp.{part}" for part in _PARTS),
 }
 """What each has loaded before its clock starts."""
 
