@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from mcp import Client
-from serving import ERAS, NOON, Clock, a_server, an_alert, data_of, fault_of, report, save
+from serving import ERAS, NOON, Clock, a_server, an_alert, data_of, fault_of, poller_of, report, save
 
 from xdr_mcp.alert import Entity, EntityKind, Severity, Status
+from xdr_mcp.interfaces import Window
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("era", ERAS)]
 
@@ -112,6 +113,19 @@ async def test_everything_can_be_asked_as_of_a_moment(era: str, tmp_path: Path) 
         fault = fault_of(await client.call_tool("get_alert", {"id": an_alert(2).id, "as_of": "-2h"}))
         assert "was not known at 2026-03-01T10:00:00" in fault
         assert "is no time" in fault_of(await client.call_tool("list_alerts", {"as_of": "yore"}))
+
+
+async def test_of_a_moment_before_anything_was_stored_nothing_is_said_to_be_known(era: str, tmp_path: Path) -> None:
+    async with a_server(tmp_path, an_alert(1)) as (server, store), Client(server.mcp, mode=era) as client:
+        await store.cover("xdr", Window(NOON - timedelta(days=30), NOON), await poller_of(store, "xdr"))
+        for tool in ("list_alerts", "count_alerts"):
+            then = await client.call_tool(tool, {"as_of": "-7d"})
+            (told,) = data_of(then)["coverage"]
+            assert (data_of(then)["total"], told["state"]) == (0, "blind")
+            assert told["why"] == "nothing was stored before 2026-03-01T12:00:00Z"
+            assert "Blind: xdr" in then.content[0].text  # type: ignore[union-attr]
+            (now,) = data_of(await client.call_tool(tool, {"as_of": NOON.isoformat()}))["coverage"]
+            assert now["state"] != "blind"
 
 
 async def test_pages_of_a_moment_lead_through_what_was_known_then(era: str, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ async def counts(
     now = desk.clock()
     query = parse(text, now=now)
     moment = desk.as_of(as_of, now)
-    reach = await desk.reach(query)
+    reach = await desk.reach(query, moment)
     allowed = budget or BUDGET
     if by:
         grouped = await desk.store.count_by(query, by, limit, moment)

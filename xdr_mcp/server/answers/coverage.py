@@ -93,6 +93,12 @@ def told_coverage(
     return [{key: one[key] for key in _TOLD[detail] if key in one} for one in told]
 
 
+def told_blind(coverage: Iterable[dict[str, Any]], why: str) -> list[dict[str, Any]]:
+    """The same sources, none of which knows anything of what was asked."""
+    names = ("source", "sources")
+    return [{name: one[name] for name in names if name in one} | {"state": BLIND, "why": why} for one in coverage]
+
+
 def caveat(coverage: Sequence[dict[str, Any]]) -> str:
     """What is missing from the picture, in plain words; empty when nothing is. The reasons stand in the coverage."""
     if not coverage:

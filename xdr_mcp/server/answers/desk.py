@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from xdr_mcp.alert import Change
 from xdr_mcp.errors import XdrMcpError
 from xdr_mcp.interfaces import Clock, SourceState, Store
 from xdr_mcp.query import Query, instant
-from xdr_mcp.server.answers.coverage import EVER, Detail, Span, sources_of, span_of, told_coverage
+from xdr_mcp.server.answers.coverage import EVER, Detail, Span, sources_of, span_of, told_blind, told_coverage
+from xdr_mcp.server.answers.telling import told_time
 from xdr_mcp.server.cursor import Cursors
 from xdr_mcp.untrusted import contained, spell, unspell
 
@@ -32,15 +33,20 @@ class Reach(Struct, frozen=True):
     now: datetime
     span: Span
     seq: int
+    stored_since: datetime | None = None
+    """When the first of what is stored was stored, where the moment that is asked about lies before it."""
 
     def of(self, source: str) -> Reach:
         """How far it reaches for what comes from one source."""
         states = tuple(state for state in self.states if state.source == source)
-        return Reach(states or self.states, self.now, self.span, self.seq)
+        return structs.replace(self, states=states or self.states)
 
     def told(self, detail: Detail = Detail.FULL) -> dict[str, Any]:
         """The part of every answer that says so; ``seq`` is where ``alert_changes`` goes on."""
-        return {"coverage": told_coverage(self.states, self.now, self.span, detail), "seq": self.seq}
+        coverage = told_coverage(self.states, self.now, self.span, detail)
+        if self.stored_since:
+            coverage = told_blind(coverage, f"nothing was stored before {told_time(self.stored_since)}")
+        return {"coverage": coverage, "seq": self.seq}
 
 
 class Desk:
@@ -55,12 +61,22 @@ class Desk:
         self.facts = facts
         """Further facts about the installation, such as where the data lies."""
 
-    async def reach(self, query: Query | None = None) -> Reach:
-        """How far answers to ``query`` reach. Asked before the answers are, so that ``seq`` never skips a change."""
+    async def reach(self, query: Query | None = None, as_of: datetime | None = None) -> Reach:
+        """How far answers to ``query`` reach. Asked before the answers are, so that ``seq`` never skips a change.
+
+        Of a moment before anything was stored nothing is known, however far back at the vendor it was read later.
+        """
         seq = await self.store.last_seq()
         states = await self.store.states()
         span = span_of(query) if query else EVER
-        return Reach(tuple(sources_of(query, states) if query else states), self.clock(), span, seq)
+        sources = tuple(sources_of(query, states) if query else states)
+        return Reach(sources, self.clock(), span, seq, await self._stored_after(as_of))
+
+    async def _stored_after(self, moment: datetime | None) -> datetime | None:
+        if moment is None:
+            return None
+        first = await self.store.changes(0, 1)
+        return first[0].saved if first and first[0].saved > moment else None
 
     def as_of(self, text: str | None, now: datetime) -> datetime | None:
         """The moment that is asked about.

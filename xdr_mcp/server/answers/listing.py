@@ -117,7 +117,7 @@ class _Listing:
 
     async def answer(self) -> Answer:
         """The page in the fullest form that its budget allows."""
-        reach = await self._desk.reach(self._query)
+        reach = await self._desk.reach(self._query, self._as_of)
         page = await self._page(self._question.limit)
         whole = self._told(page, reach, self._rows(FULL), "", Detail.FULL)
         if whole.tokens <= self._question.tokens:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from xdr_mcp.alert import Alert, Change
-from xdr_mcp.server.answers.budget import Answer, fitted
+from xdr_mcp.server.answers.budget import BYTES_PER_TOKEN, Answer, fitted
 from xdr_mcp.server.answers.coverage import Detail, caveat
 from xdr_mcp.server.answers.desk import Desk, Reach
 from xdr_mcp.server.answers.storms import Storm, principals
@@ -27,6 +27,9 @@ from xdr_mcp.server.answers.telling import (
 BUDGET = 3_000
 """Tokens of an alert, where no budget was given; twice as many beside the vendor's record."""
 
+_RAW_TRIED = 4
+"""A record of up to so many times the budget may fit once its blanks are gone; containing a larger one would be work for nothing."""
+
 _LONGER = ("description", "entities", "attacks", "labels", "recommended_actions", "url")
 """What an alert can do without, in the order in which it is left out when all of it together is too long."""
 
@@ -45,13 +48,15 @@ async def one_alert(
     reach = reach.of(change.alert.source)
     asked = {"as_of": told_time(moment)} if moment else {}
     allowed = budget or (2 * BUDGET if raw else BUDGET)
-    return fitted((_told(form | asked, change, reach) for form in _forms(change, raw=raw)), allowed)
+    readable = raw and len(change.raw) <= _RAW_TRIED * BYTES_PER_TOKEN * allowed
+    forms = _forms(change, raw=raw, readable=readable)
+    return fitted((_told(form | asked, change, reach) for form in forms), allowed)
 
 
-def _forms(change: Change, *, raw: bool) -> Iterator[dict[str, Any]]:
+def _forms(change: Change, *, raw: bool, readable: bool) -> Iterator[dict[str, Any]]:
     """From the whole alert, with the record, down to a row."""
     told = whole(change.alert)
-    if raw:
+    if readable:
         yield {"alert": told, "record": told_raw(change.raw)}
     record = {"raw": f"{len(change.raw)} bytes"} if raw else {}
     if raw:
