@@ -310,6 +310,21 @@ async def test_of_two_who_approve_at_once_one_does_it(case: Case) -> None:
     assert (await case.log()).count("approved") == 1
 
 
+@pytest.mark.parametrize("elsewhere", [True, False], ids=["another process", "the same"])
+async def test_what_the_vendor_is_being_told_cannot_be_rejected_meanwhile(case: Case, *, elsewhere: bool) -> None:
+    number = await case.proposed()
+    rejecting = case.another("elsewhere:2:b") if elsewhere else case.approvals
+
+    async def reject() -> None:
+        with pytest.raises(TriageError, match="is being decided on elsewhere"):
+            await rejecting.reject(number, "bob")
+
+    case.vendor.meanwhile = reject
+    assert (await case.approve(number)).state is ProposalState.APPLIED
+    assert case.vendor.sent == ["PATCH", "POST"]
+    assert await case.log() == ["proposed", "approved", "applied"]
+
+
 async def test_a_proposal_that_nobody_decides_on_expires(case: Case) -> None:
     number = await case.proposed()
     shown = await case.approvals.review(number)

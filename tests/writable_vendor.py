@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -31,6 +32,8 @@ class Writable:
         self.sent: list[str] = []
         self.trouble: deque[tuple[str, Exception] | None] = deque()
         """``before`` or ``after`` the deed, and what happens then."""
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
+        """What else happens while the vendor is being told."""
 
     def put(self, vendor_id: str, **fields: Any) -> Record:
         made = record(vendor_id, self.clock.now, **fields)
@@ -68,5 +71,7 @@ class Writable:
         else:
             changed = Record(structs.replace(known.alert, updated=moment, **request.body), known.raw)
         self.records[request.path] = changed
+        if self.meanwhile:
+            await self.meanwhile()
         if trouble:
             raise trouble[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
@@ -113,24 +113,19 @@ class Approvals:
 
         Raises:
             Stale: what was shown holds no more; nothing was sent.
-            TriageError: it is decided already, or somebody else applies it now.
+            TriageError: it is decided already, or somebody else decides now.
             SourceError: the vendor refused, and it is open as before; or whether it was done is not known (Unavailable,
                 BadResponse), and approving it again finds out.
         """
-        lease = await self._store.acquire(f"triage:{number}", self._holder, TTL)
-        if lease is None:
-            raise TriageError(f"proposal {number} is being applied by another process")
-        return await run_while_held(self._store, lease, partial(self._apply, number, basis, by))
+        return await self._alone(number, partial(self._apply, number, basis, by))
 
     async def reject(self, number: int, by: str, reason: str = "") -> Proposal:
         """Decide against it. One that was cut off after its approval may have been done in part: that is not undone.
 
         Raises:
-            TriageError: it is decided already.
+            TriageError: it is decided already, or is being applied now.
         """
-        proposal = await self._undecided(number)
-        rejected = structs.replace(proposal, state=ProposalState.REJECTED, decided_by=by)
-        return await self._note(rejected, proposal.state, "rejected", by, reason=reason)
+        return await self._alone(number, partial(self._reject, number, by, reason))
 
     async def undo(self, number: int, by: str) -> Review:
         """Propose what puts back the fields that a proposal changed: decided on and applied as any other.
@@ -173,6 +168,19 @@ class Approvals:
                 await anyio.sleep(SETTLE_EVERY)
 
     # ---------------------------------------------------------------- within
+
+    async def _alone(self, number: int, deed: Callable[[], Awaitable[Proposal]]) -> Proposal:
+        """Do it while nobody else decides on the proposal: neither another process, nor another caller of this object."""
+        holder = f"{self._holder}.{secrets.token_hex(3)}"
+        lease = await self._store.acquire(f"triage:{number}", holder, TTL)
+        if lease is None:
+            raise TriageError(f"proposal {number} is being decided on elsewhere at this moment; look at it again")
+        return await run_while_held(self._store, lease, deed)
+
+    async def _reject(self, number: int, by: str, reason: str) -> Proposal:
+        proposal = await self._undecided(number)
+        rejected = structs.replace(proposal, state=ProposalState.REJECTED, decided_by=by)
+        return await self._note(rejected, proposal.state, "rejected", by, reason=reason)
 
     async def _apply(self, number: int, basis: str, by: str) -> Proposal:
         proposal = await self._undecided(number)
