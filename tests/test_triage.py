@@ -335,6 +335,14 @@ async def test_a_proposal_that_nobody_decides_on_expires(case: Case) -> None:
     assert await case.log() == ["proposed", "expired"]
 
 
+async def test_the_same_again_is_a_new_proposal_once_the_old_one_is_over_though_nobody_looked(case: Case) -> None:
+    await case.proposed()
+    case.clock.advance(seconds=EXPIRY.total_seconds())
+    again = (await case.approvals.propose("model/1", CLOSE, "assistant")).proposal
+    assert (again.number, again.proposed) == (2, case.clock.now)
+    assert await case.log() == ["proposed", "expired", "proposed"]
+
+
 async def test_what_no_poll_shows_is_said_to_be_unconfirmed(case: Case) -> None:
     await case.approve(await case.proposed())
     case.clock.advance(seconds=UNCONFIRMED_AFTER.total_seconds() - 1)

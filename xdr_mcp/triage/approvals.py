@@ -66,6 +66,7 @@ class Approvals:
             TriageError: the vendor cannot be told this, there is nothing to change, a person rejected the same within a
                 day, or too many are open.
         """
+        await self.settle()  # so that one whose time is over is not taken for the same
         known = await self._store.get(alert_id)
         if known is None:
             raise TriageError(f"there is no alert {alert_id}")
