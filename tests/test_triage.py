@@ -156,6 +156,23 @@ async def test_what_a_person_rejected_is_not_asked_again_for_a_day(case: Case) -
     assert (await case.approvals.propose("model/1", CLOSE, "assistant")).proposal.number == 3
 
 
+async def test_what_a_person_rejected_is_not_asked_again_in_other_words(case: Case) -> None:
+    await case.approvals.reject(await case.proposed(), "alice")
+    for comment in ("", "A scanner that we do know."):
+        with pytest.raises(TriageError, match=r"alice rejected the same \(proposal 1\)"):
+            await case.approvals.propose("model/1", structs.replace(CLOSE, comment=comment), "assistant")
+    other = structs.replace(CLOSE, verdict=None)
+    assert (await case.approvals.propose("model/1", other, "assistant")).proposal.number == 2
+
+
+async def test_of_a_comment_alone_the_same_words_are_not_asked_again(case: Case) -> None:
+    await case.approvals.reject(await case.proposed(TriageChange(comment="Seen.")), "alice")
+    with pytest.raises(TriageError, match="rejected the same"):
+        await case.approvals.propose("model/1", TriageChange(comment="Seen."), "assistant")
+    for number, change in enumerate((TriageChange(comment="Seen by Bob."), structs.replace(CLOSE, comment="Seen."))):
+        assert (await case.approvals.propose("model/1", change, "assistant")).proposal.number == number + 2
+
+
 async def test_nobody_is_asked_more_than_a_person_can_think_about(case: Case) -> None:
     for number in range(MOST_OPEN + 1):
         case.vendor.put(str(number))

@@ -97,6 +97,15 @@ class Proposal(Struct, frozen=True, kw_only=True, omit_defaults=True):
             msgspec.json.encode([self.alert.id, self.change, self.undoes], order="sorted"), digest_size=16
         ).digest()
 
+    def repeats(self, other: Proposal) -> bool:
+        """Whether who decided on ``other`` would be asked the same again: the same fields, in whatever words they are explained.
+
+        A comment alone is what it says.
+        """
+        mine, theirs = self.change, other.change
+        same = mine.fields == theirs.fields and (bool(mine.fields) or mine.comment == theirs.comment)
+        return same and (self.alert.id, self.undoes) == (other.alert.id, other.undoes)
+
 
 # ---------------------------------------------------------------- the log
 

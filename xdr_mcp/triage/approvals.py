@@ -263,7 +263,7 @@ class Approvals:
         """Nobody is asked the same again right after a no, nor so much that a yes comes by itself."""
         now = self._clock()
         for rejected in await self._store.proposals(ProposalState.REJECTED, limit=LOOKED_AT):
-            if rejected.digest == wanted.digest and now - rejected.changed < EXPIRY:
+            if wanted.repeats(rejected) and now - rejected.changed < EXPIRY:
                 raise TriageError(
                     f"{rejected.decided_by} rejected the same (proposal {rejected.number}) at {rejected.changed:%H:%M} UTC; "
                     "it is not asked again within a day"
