@@ -12,11 +12,11 @@ from model_vendor import START, record
 from sqlite_statements import Statements, plan
 
 from xdr_mcp.alert import Entity, EntityKind, Severity, Status
-from xdr_mcp.interfaces import Page, Position
+from xdr_mcp.interfaces import Page, Position, Record
 from xdr_mcp.query import Pattern, parse
 from xdr_mcp.store.sqlite.file import migrations, open_writer
 from xdr_mcp.store.sqlite.listing import Asked, asked, listed
-from xdr_mcp.store.sqlite.saving import save_page
+from xdr_mcp.store.sqlite.saving import NEWEST_VERSIONS, save_page
 from xdr_mcp.store.sqlite.versions import prepare
 from xdr_mcp.store.sqlite.vocabulary import fitting
 
@@ -131,6 +131,41 @@ def test_a_version_that_was_told_is_found_by_index(connection: apsw.Connection) 
     told = plan(connection, lookup)
     assert "SCAN" not in told
     assert "later_versions" in told
+
+
+def test_what_is_read_of_an_alert_whose_content_always_changes_does_not_grow_with_its_versions(
+    connection: apsw.Connection,
+) -> None:
+    made = tuple(record("1", START, title=f"poll {number}") for number in range(3 * NEWEST_VERSIONS))
+    save_page(connection, prepare(Page(made, START)), source="x", lease="", now=START)
+    read: list[object] = []
+
+    def trace(_cursor: apsw.Cursor, row: apsw.SQLiteValues) -> apsw.SQLiteValues:
+        read.append(row)
+        return row
+
+    connection.row_trace = trace
+    saved = save_page(connection, prepare(Page((record("1", START), made[1]), START)), source="x", lease="", now=START)
+    connection.row_trace = None
+    assert (saved.updated, saved.unchanged) == (1, 1)
+    assert len(read) < NEWEST_VERSIONS + 20
+
+
+def test_a_version_is_recognised_by_its_bytes_for_ever_and_by_its_content_among_the_newest(
+    connection: apsw.Connection,
+) -> None:
+    made = [record("1", START, title=f"poll {number}") for number in range(NEWEST_VERSIONS + 2)]
+
+    def save(*records: Record) -> tuple[int, int]:
+        saved = save_page(connection, prepare(Page(records, START)), source="x", lease="", now=START)
+        return saved.created + saved.updated, saved.unchanged
+
+    assert save(*made) == (len(made), 0)
+    assert save(*made) == (0, len(made))
+    first, second, third, *_, last = (Record(each.alert, b" " + each.raw) for each in made)
+    assert save(first, third, last) == (0, 3)
+    assert save(second) == (1, 0)
+    assert save(second) == (0, 1)
 
 
 def test_an_alert_that_moves_in_the_listing_leaves_no_posting_behind(connection: apsw.Connection) -> None:

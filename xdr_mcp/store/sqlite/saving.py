@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 from hashlib import blake2b
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -37,6 +38,9 @@ CATCHING_UP = 7_200_000_000
 
 IMPLAUSIBLE = 86_400_000_000
 """Microseconds. A version from further in the future is not believed to be the newest: what comes after it replaces it."""
+
+NEWEST_VERSIONS = 50
+"""Of one alert and updated time, whose content a version is compared with; with all others, byte by byte alone."""
 
 _STATUSES = {status.ocsf_id: status for status in Status}
 
@@ -90,6 +94,14 @@ def heads_of(connection: apsw.Connection, uids: Iterable[bytes]) -> dict[bytes, 
     return heads
 
 
+_STORED = (
+    "SELECT raw FROM changes WHERE uid = ?1 AND updated = ?2 AND digest = ?3 AND revision > 1"
+    " UNION ALL SELECT raw FROM changes WHERE seq = ?4 AND updated = ?2"
+    " UNION ALL SELECT raw FROM changes WHERE seq IN (SELECT seq FROM changes"
+    " WHERE uid = ?1 AND updated = ?2 AND revision > 1 ORDER BY seq DESC LIMIT ?5)"
+)
+"""Records that a version may be the same as: of its bytes, the alert's first, the newest of its updated time."""
+
 _decode = msgspec.json.Decoder(list[tuple[str, int, int, int, int, int, int, int, str, int, int]]).decode
 
 
@@ -101,7 +113,7 @@ class Journal:
         self.seq: int = newest_seq(connection)
         self.heads: dict[bytes, Head] = {}
         self._keys: dict[bytes, int] = {}
-        self._told: dict[tuple[bytes, int], list[Version]] = {}
+        self._told: dict[tuple[bytes, int], dict[bytes, Version]] = {}
         self._changes: list[tuple[object, ...]] = []
         self._latest: dict[bytes, Version] = {}
         self._moves: list[tuple[bytes, int, int]] = []
@@ -117,13 +129,14 @@ class Journal:
         """Whether this version stands in the journal already."""
         if (version.updated, version.digest) == (head.updated, head.digest):
             return True
-        entered = self._told.get((version.uid, version.updated), ())
-        if any(version.same_content(other.record.raw) for other in entered):
+        entered = self._told.get((version.uid, version.updated), {})
+        if version.digest in entered:
+            return True
+        newest = islice(reversed(entered.values()), NEWEST_VERSIONS)
+        if any(version.same_content(other.record.raw) for other in newest):
             return True
         stored = self._connection.execute(
-            "SELECT raw FROM changes WHERE uid = ?1 AND updated = ?2 AND revision > 1"
-            " UNION ALL SELECT raw FROM changes WHERE seq = ?3 AND updated = ?2",
-            (version.uid, version.updated, head.first_seq),
+            _STORED, (version.uid, version.updated, version.digest, head.first_seq, NEWEST_VERSIONS)
         )
         return any(version.same_content(raw) for (raw,) in stored)
 
@@ -150,7 +163,7 @@ class Journal:
             )
         else:
             self._move(version, head, entry)
-        self._told.setdefault((version.uid, version.updated), []).append(version)
+        self._told.setdefault((version.uid, version.updated), {})[version.digest] = version
         self._latest[version.uid] = version
 
     def _move(self, version: Version, head: Head, entry: Entry) -> None:
