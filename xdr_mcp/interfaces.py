@@ -175,6 +175,7 @@ class Triage(Protocol):
 
         Raises:
             TriageError: this vendor cannot say that; the message names what it can.
+            SourceError: no request can name the alert.
         """
         ...
 
@@ -182,7 +183,7 @@ class Triage(Protocol):
         """The alert as the vendor has it now, its comments included.
 
         Raises:
-            SourceError: NotFound when there is none.
+            SourceError: NotFound when there is none; any other: the vendor does not tell, or cannot be asked for such an id.
         """
         ...
 

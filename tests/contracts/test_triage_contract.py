@@ -19,7 +19,7 @@ from msgspec import structs
 from starlette.responses import JSONResponse
 
 from xdr_mcp.alert import Status, Verdict
-from xdr_mcp.errors import NotFound, TriageError, Unavailable
+from xdr_mcp.errors import NotFound, SourceError, TriageError, Unavailable
 from xdr_mcp.interfaces import Record, Triage
 from xdr_mcp.proposal import TriageChange
 from xdr_mcp.sources import source_types
@@ -224,6 +224,21 @@ async def test_a_hostile_id_stays_one_segment_of_the_path(vendor: WritableVendor
         with pytest.raises(NotFound):
             await triage.send(request)
     assert vendor.fake.written == []
+
+
+@pytest.mark.parametrize("vendor_id", ["", ".", "..", "..."])
+async def test_an_id_that_a_path_takes_for_another_place_is_refused_in_words(triage: Triage, vendor_id: str) -> None:
+    hostile = Record(structs.replace((await triage.read("a1")).alert, vendor_id=vendor_id), b"")
+    with pytest.raises(SourceError, match="cannot be asked for by its id"):
+        await triage.read(vendor_id)
+    with pytest.raises(SourceError, match="cannot be asked for by its id"):
+        triage.plan(hostile, TriageChange(comment="x"), MARK)
+
+
+async def test_what_is_shown_of_a_request_is_the_path_that_is_sent(triage: Triage) -> None:
+    odd = Record(structs.replace((await triage.read("a1")).alert, vendor_id="a/1?x"), b"")
+    (request,) = triage.plan(odd, TriageChange(status=Status.RESOLVED), MARK).requests
+    assert request.path.endswith("/a%2F1%3Fx")
 
 
 # ---------------------------------------------------------------- each vendor's own words

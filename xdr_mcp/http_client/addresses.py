@@ -1,13 +1,14 @@
-"""Where requests may go, and with which headers: one origin, and nothing that cannot be sent."""
+"""Where requests may go, and with which headers: one origin, the path that was meant, and nothing that cannot be sent."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from urllib.parse import quote
 
 import httpx
 
-from xdr_mcp.errors import SettingsError
+from xdr_mcp.errors import SettingsError, SourceError
 
 
 def checked_base(base_url: str, what: str = "base URL") -> httpx.URL:
@@ -33,6 +34,19 @@ def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
         if not re.fullmatch(r"[\x20-\x7e\t]*", value):
             raise SettingsError(f"the value of the header {name} cannot be sent; was it pasted with a line break?")
     return dict(headers)
+
+
+def path_segment(vendor_id: str) -> str:
+    """A vendor's id as one segment of a path: it cannot climb out of its place, whatever it holds.
+
+    Raises:
+        SourceError: it is empty or nothing but dots, which every path takes for another place.
+    """
+    if not vendor_id.strip("."):
+        raise SourceError(
+            f"{vendor_id!r} cannot be asked for by its id, for in a path it is another place; look in the vendor's own console"
+        )
+    return quote(vendor_id, safe="")
 
 
 def origin(url: httpx.URL) -> tuple[str, str, int | None]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from urllib.parse import quote
 
 import anyio.to_thread
 import msgspec
@@ -16,7 +15,7 @@ from msgspec import structs
 
 from xdr_mcp.alert import Alert, Status, Verdict
 from xdr_mcp.errors import AuthenticationError, BadResponse
-from xdr_mcp.http_client import HttpClient
+from xdr_mcp.http_client import HttpClient, path_segment
 from xdr_mcp.interfaces import Plan, Record, Takes, VendorRequest
 from xdr_mcp.proposal import TriageChange
 from xdr_mcp.vendor_json import NORMALISER_FAILURES
@@ -54,7 +53,7 @@ class MicrosoftTriage:
             fields |= _VERDICTS[change.verdict]
         if change.assignee is not None and change.assignee != alert.assignee:
             fields["assignedTo"] = change.assignee or None
-        path = f"{PATH}/{quote(alert.vendor_id, safe='')}"
+        path = f"{PATH}/{path_segment(alert.vendor_id)}"
         requests: list[VendorRequest] = []
         if fields:
             requests.append(VendorRequest(method="PATCH", path=path, body=fields, repeatable=True))
@@ -68,7 +67,7 @@ class MicrosoftTriage:
 
     async def read(self, vendor_id: str) -> Record:
         """The alert as it is now, with its comments. See ``Triage.read``."""
-        answer = await self._client.request("GET", f"{PATH}/{quote(vendor_id, safe='')}")
+        answer = await self._client.request("GET", f"{PATH}/{path_segment(vendor_id)}")
         try:
             alert = await anyio.to_thread.run_sync(self._decoded, answer.body)
         except NORMALISER_FAILURES as error:

@@ -63,6 +63,7 @@ class Approvals:
         The same change of the same alert, proposed again while undecided, is the same proposal.
 
         Raises:
+            SourceError: no request can name the alert.
             TriageError: the vendor cannot be told this, there is nothing to change, a person rejected the same within a
                 day, or too many are open.
         """

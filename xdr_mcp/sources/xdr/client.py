@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Literal, NoReturn, Self, TypedDict, TypeVar, Unpack
-from urllib.parse import quote
 
 import anyio
 import anyio.to_thread
@@ -22,7 +21,7 @@ import httpx
 import msgspec
 
 from xdr_mcp.errors import AuthenticationError, BadResponse, SettingsError, SourceError, Unavailable
-from xdr_mcp.http_client import Answer, HttpClient
+from xdr_mcp.http_client import Answer, HttpClient, path_segment
 from xdr_mcp.interfaces import Clock, Memory, Window, utc_now
 from xdr_mcp.sources.xdr.options import DEVELOPMENT_TOKEN, XdrOptions
 from xdr_mcp.sources.xdr.paging import Listing, Reader, updated_at
@@ -100,43 +99,43 @@ class XdrClient:
 
     async def alert(self, alert_id: str, *, fields: Sequence[str] = ()) -> dict[str, Any]:
         """One alert. Raises NotFound."""
-        return await self._one(f"/api/v1/alerts/{_segment(alert_id)}", fields)
+        return await self._one(f"/api/v1/alerts/{path_segment(alert_id)}", fields)
 
     async def update_alert(self, alert_id: str, attributes: Mapping[str, Any], *, repeatable: bool = True) -> Any:
         """Change attributes of an alert (PATCH). That the API takes it is not documented; see the option ``write_back``.
 
         One that is not ``repeatable`` is sent once, though its answer may be lost.
         """
-        path = f"/api/v1/alerts/{_segment(alert_id)}"
+        path = f"/api/v1/alerts/{path_segment(alert_id)}"
         return await self._send("PATCH", path, json=update_body(alert_id, attributes), repeatable=repeatable)
 
     async def alert_record(self, alert_id: str) -> tuple[bytes, dict[str, Any]]:
         """One alert as the bytes it came in, and decoded. Raises NotFound."""
-        return await self._single(f"/api/v1/alerts/{_segment(alert_id)}", ())
+        return await self._single(f"/api/v1/alerts/{path_segment(alert_id)}", ())
 
     async def alert_events(self, alert_id: str, **selection: Unpack[Selection]) -> Listing:
         """One page of an alert's events; ``sort="-time"`` for the newest first."""
-        return await self._list(f"/api/v1/alerts/{_segment(alert_id)}/events", selection)
+        return await self._list(f"/api/v1/alerts/{path_segment(alert_id)}/events", selection)
 
     async def update_alert_events(self, alert_id: str, change: Mapping[str, Any]) -> Any:
         """Change an alert's timeline (PATCH). The vendor does not publish the shape of ``change``: it is sent as it is."""
-        return await self._send("PATCH", f"/api/v1/alerts/{_segment(alert_id)}/events", json=change)
+        return await self._send("PATCH", f"/api/v1/alerts/{path_segment(alert_id)}/events", json=change)
 
     async def alert_event_stats(self, alert_id: str) -> Any:
         """Counts over an alert's events, as the vendor shapes them."""
-        return await self._send("GET", f"/api/v1/alerts/{_segment(alert_id)}/events/stats")
+        return await self._send("GET", f"/api/v1/alerts/{path_segment(alert_id)}/events/stats")
 
     async def alert_assets(self, alert_id: str, **selection: Unpack[Selection]) -> Listing:
         """One page of an alert's assets; ``sort="-updatedAt"`` for the latest changed first."""
-        return await self._list(f"/api/v1/alerts/{_segment(alert_id)}/assets", selection)
+        return await self._list(f"/api/v1/alerts/{path_segment(alert_id)}/assets", selection)
 
     async def alert_asset_stats(self, alert_id: str) -> Any:
         """Counts over an alert's assets, as the vendor shapes them."""
-        return await self._send("GET", f"/api/v1/alerts/{_segment(alert_id)}/assets/stats")
+        return await self._send("GET", f"/api/v1/alerts/{path_segment(alert_id)}/assets/stats")
 
     async def alert_intelligence(self, alert_id: str, **selection: Unpack[Selection]) -> Listing:
         """One page of the intelligence about an alert."""
-        return await self._list(f"/api/v1/alerts/{_segment(alert_id)}/intelligence", selection)
+        return await self._list(f"/api/v1/alerts/{path_segment(alert_id)}/intelligence", selection)
 
     # -- everything else that can be listed
 
@@ -150,7 +149,7 @@ class XdrClient:
 
     async def asset(self, asset_id: str, *, fields: Sequence[str] = ()) -> dict[str, Any]:
         """One asset. Raises NotFound."""
-        return await self._one(f"/api/v1/assets/{_segment(asset_id)}", fields)
+        return await self._one(f"/api/v1/assets/{path_segment(asset_id)}", fields)
 
     async def intel(self, **selection: Unpack[Selection]) -> Listing:
         """One page of intelligence."""
@@ -158,7 +157,7 @@ class XdrClient:
 
     async def intel_item(self, intel_id: str, *, fields: Sequence[str] = ()) -> dict[str, Any]:
         """One piece of intelligence. Raises NotFound."""
-        return await self._one(f"/api/v1/intel/{_segment(intel_id)}", fields)
+        return await self._one(f"/api/v1/intel/{path_segment(intel_id)}", fields)
 
     async def intel_context(self, search: Mapping[str, Any], *, fields: Sequence[str] = ()) -> Any:
         """What is known about the subjects of ``search``, which is sent as the JSON body (POST)."""
@@ -191,11 +190,11 @@ class XdrClient:
 
     async def mitre_technique(self, technique: str, **selection: Unpack[Selection]) -> Any:
         """One technique, such as T1059."""
-        return await self._send("GET", f"/api/v1/mitreAttack/techniques/{_segment(technique)}", _query(selection))
+        return await self._send("GET", f"/api/v1/mitreAttack/techniques/{path_segment(technique)}", _query(selection))
 
     async def mitre_tactic(self, tactic: str, **selection: Unpack[Selection]) -> Any:
         """One tactic, such as TA0002."""
-        return await self._send("GET", f"/api/v1/mitreAttack/tactics/{_segment(tactic)}", _query(selection))
+        return await self._send("GET", f"/api/v1/mitreAttack/tactics/{path_segment(tactic)}", _query(selection))
 
     async def mitre_versions(self) -> Any:
         """The versions of ATT&CK on offer."""
@@ -354,13 +353,6 @@ def _filter(wanted: Filter) -> str:
     if isinstance(wanted, str):
         return wanted
     return msgspec.json.encode(wanted).decode() if isinstance(wanted, Mapping) else ",".join(wanted)
-
-
-def _segment(identifier: str) -> str:
-    """An identifier as one segment of a path: it cannot climb out of its place, whatever it holds."""
-    if not identifier or identifier.strip(".") == "":
-        raise ValueError(f"{identifier!r} is no identifier")
-    return quote(identifier, safe="")
 
 
 def _is_news(raw: bytes, item: dict[str, Any], start: datetime, told: Told) -> bool:

@@ -14,6 +14,7 @@ from msgspec import structs
 
 from xdr_mcp.alert import Alert, Status, Verdict
 from xdr_mcp.errors import BadResponse, TriageError
+from xdr_mcp.http_client import path_segment
 from xdr_mcp.interfaces import Plan, Record, Takes, VendorRequest
 from xdr_mcp.proposal import TriageChange
 from xdr_mcp.sources.xdr.client import XdrClient, update_body
@@ -55,7 +56,7 @@ class XdrTriage:
             return Plan((), after)
         request = VendorRequest(
             method="PATCH",
-            path=f"/api/v1/alerts/{alert.vendor_id}",
+            path=f"/api/v1/alerts/{path_segment(alert.vendor_id)}",
             body=update_body(alert.vendor_id, attributes),
             repeatable=noted,
         )
