@@ -478,9 +478,9 @@ class _Sources:
         async with self._opening:
             if self._open:
                 return
-            opening = _open_usable if self._setup.settings.poll_enabled else _open_configured
+            polled = self._setup.settings.poll_enabled
             async with AsyncExitStack() as stack:
-                self.opened = await opening(self._setup, self._store, stack)
+                self.opened = await _open_configured(self._setup, self._store, stack, polled=polled)
                 self._stack.push_async_exit(stack.pop_all())
             self._open = True  # not before: an opening that failed is tried again
             self.contexts |= {source.name: source for source in self.opened if isinstance(source, ContextSource)}
@@ -492,25 +492,17 @@ class _Sources:
         await _together(_filling(self._setup, self._store, self.opened))
 
 
-async def _open_usable(setup: Setup, store: Store, stack: AsyncExitStack) -> list[Source]:
+async def _open_configured(setup: Setup, store: Store, stack: AsyncExitStack, *, polled: bool) -> list[Source]:
+    """The sources that are configured rightly here; of the others a line is logged, and where they are ``polled`` it is kept."""
     opened: list[Source] = []
     for source in setup.settings.sources:
         try:
             opened.append(await stack.enter_async_context(open_source(setup, source, store.memory(source.name))))
         except SettingsError as error:
-            await _report_disabled(store, source, str(error))
-            log.error("%s is not polled: %s", source.name, error)  # noqa: TRY400 (the message says all; no traceback)
-    return opened
-
-
-async def _open_configured(setup: Setup, store: Store, stack: AsyncExitStack) -> list[Source]:
-    """The sources that are configured rightly here; of the others a line is logged."""
-    opened: list[Source] = []
-    for source in setup.settings.sources:
-        try:
-            opened.append(await stack.enter_async_context(open_source(setup, source, store.memory(source.name))))
-        except SettingsError as error:
-            log.error("%s cannot be written to: %s", source.name, error)  # noqa: TRY400 (the message says all; no traceback)
+            if polled:
+                await _report_disabled(store, source, str(error))
+            lack = "is not polled" if polled else "cannot be written to"
+            log.error("%s %s: %s", source.name, lack, error)  # noqa: TRY400 (the message says all; no traceback)
     return opened
 
 
@@ -553,7 +545,7 @@ async def deciding(setup: Setup, *, calling: bool) -> AsyncIterator[Approvals]:
         )
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(looking(setup))
-        sources = await _open_configured(setup, store, stack) if calling else []
+        sources = await _open_configured(setup, store, stack, polled=False) if calling else []
         yield Approvals(store, writable(sources), holder=holder_name())
 
 
