@@ -22,6 +22,7 @@ from xdr_mcp.interfaces import Page, Store
 from xdr_mcp.query import Query, parse
 from xdr_mcp.store import open_store
 from xdr_mcp.store.sqlite.file import migrations, open_writer, refuse_sqlite
+from xdr_mcp.store.sqlite.reader import Reader
 from xdr_mcp.store.sqlite.saving import save_page
 from xdr_mcp.store.sqlite.versions import prepare
 
@@ -159,7 +160,53 @@ async def test_a_store_that_a_newer_program_upgrades_meanwhile_is_written_no_mor
         open_writer(path, (*migrations(), "CREATE TABLE later (x)")).close()
         with pytest.raises(StoreUnusable, match="Restart"):
             await fill(store, 2)
-        assert await store.count(Query()) == 1
+    connection = apsw.Connection(str(path))
+    assert connection.execute("SELECT count(*) FROM alerts").get == 1
+    connection.close()
+
+
+@pytest.mark.parametrize("opened_before", [True, False])
+@pytest.mark.parametrize("change", ["CREATE TABLE later (x)", "DROP TABLE alerts", "UPDATE changes SET body = x'00'"])
+async def test_a_store_that_a_newer_program_upgrades_meanwhile_is_read_no_more(
+    tmp_path: Path, change: str, *, opened_before: bool
+) -> None:
+    path = tmp_path / "store.db"
+    async with open_store(path) as store:
+        await fill(store, 1)
+        questions = (
+            lambda: store.find(Query(), 1),
+            lambda: store.find(parse("title:al*", now=START), 1),
+            lambda: store.changes(0, 9),
+            lambda: store.get("model/0"),
+        )
+        if opened_before:
+            for ask in questions:
+                assert await ask()
+        open_writer(path, (*migrations(), change)).close()
+        for ask in questions * 2:
+            with pytest.raises(StoreUnusable, match="Restart"):
+                await ask()
+
+
+def test_a_reader_asks_for_the_format_only_when_something_was_committed(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    writer = open_writer(path, migrations())
+    reader = Reader(path, len(migrations()))
+    asked: list[str] = []
+
+    def read(connection: apsw.Connection) -> object:
+        connection.exec_trace = lambda _cursor, text, _bindings: not asked.append(text)  # type: ignore[func-returns-value]
+        return connection.execute("SELECT count(*) FROM alerts").get
+
+    for _ in range(5):
+        reader(read)
+    assert sum("user_version" in text for text in asked) == 1
+    writer.execute("INSERT INTO positions VALUES ('a', 1)")
+    for _ in range(5):
+        reader(read)
+    assert sum("user_version" in text for text in asked) == 2
+    reader.close()
+    writer.close()
 
 
 # ------------------------------------------------------------------------------------------------ what can be wrong

@@ -10,6 +10,7 @@ from strategies import NOW
 
 from xdr_mcp.errors import StoreUnusable
 from xdr_mcp.query import parse
+from xdr_mcp.store.sqlite.file import migrations
 from xdr_mcp.store.sqlite.glance import MOST_ROWS, Glance, short
 
 
@@ -18,6 +19,7 @@ def path(tmp_path: Path) -> Path:
     made = tmp_path / "some.db"
     connection = apsw.Connection(str(made))
     connection.execute("CREATE TABLE t (x); INSERT INTO t VALUES (1)")
+    connection.pragma("user_version", len(migrations()))
     connection.close()
     return made
 

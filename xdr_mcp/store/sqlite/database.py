@@ -13,7 +13,8 @@ import apsw
 from anyio import CancelScope, CapacityLimiter, to_thread
 
 from xdr_mcp.errors import StoreUnusable
-from xdr_mcp.store.sqlite.file import CHECKPOINT_AT, PATIENCE, explained, migrations, open_reader, open_writer
+from xdr_mcp.store.sqlite.file import CHECKPOINT_AT, PATIENCE, explained, migrations, open_writer, refuse_upgraded
+from xdr_mcp.store.sqlite.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +35,7 @@ class Database:
         self._path = path
         self._scripts = migrations()
         self._writer: apsw.Connection | None = None
-        self._readers: list[apsw.Connection] = []
+        self._readers: list[Reader] = []
         self._one_writer = CapacityLimiter(1)
         self._few_readers = CapacityLimiter(READERS)
         self._closed = False
@@ -78,7 +79,7 @@ class Database:
             connection = self._open_writer()
             try:
                 connection.execute("BEGIN IMMEDIATE")
-                self._refuse_newer(connection)
+                refuse_upgraded(connection, self._path, len(self._scripts))  # what is written might break it
                 result = work(connection)
                 connection.execute("COMMIT")
             except BaseException as error:
@@ -86,11 +87,6 @@ class Database:
                 raise
             self._checkpoint(connection)
             return result
-
-    def _refuse_newer(self, connection: apsw.Connection) -> None:
-        """A newer program may have migrated the file under us: what we would write might break what it relies on."""
-        if connection.pragma("user_version") != len(self._scripts):
-            raise StoreUnusable(f"The store {self._path} was upgraded by a newer xdr-mcp. Restart this one, upgraded")
 
     def _abandon(self, connection: apsw.Connection, error: BaseException) -> None:
         """Undo. After a failed write or fsync nothing that the connection remembers of the file can be believed."""
@@ -122,30 +118,27 @@ class Database:
 
     def _read(self, work: Callable[[apsw.Connection], _T]) -> _T:
         with explained(self._path):
-            connection = self._take_reader()
+            reader = self._take_reader()
             try:
-                connection.execute("BEGIN")
-                result = work(connection)
-            except apsw.Error:
-                connection.close(True)  # noqa: FBT003 (apsw's own signature: force)
+                result = reader(work)
+            except apsw.Error:  # it is closed
                 raise
             except BaseException:
-                self._give_back(connection)
+                self._give_back(reader)
                 raise
-            self._give_back(connection)
+            self._give_back(reader)
             return result
 
-    def _take_reader(self) -> apsw.Connection:
+    def _take_reader(self) -> Reader:
         if self._closed:
             raise StoreUnusable(f"The store {self._path} was closed. Open it again")
         try:
             return self._readers.pop()
         except IndexError:
-            return open_reader(self._path)
+            return Reader(self._path, len(self._scripts))
 
-    def _give_back(self, connection: apsw.Connection) -> None:
-        connection.execute("COMMIT")
-        self._readers.append(connection)
+    def _give_back(self, reader: Reader) -> None:
+        self._readers.append(reader)
         if self._closed:
             self._close_readers()
 

@@ -108,6 +108,12 @@ def open_reader(path: Path, *, patience: float = PATIENCE) -> apsw.Connection:
     return connection
 
 
+def refuse_upgraded(connection: apsw.Connection, path: Path, known: int) -> None:
+    """Raise StoreUnusable when the file is not of the ``known`` format: a newer program may have migrated it under us."""
+    if connection.pragma("user_version") != known:
+        raise StoreUnusable(f"The store {path} was upgraded by a newer xdr-mcp. Restart this one, upgraded")
+
+
 def refuse_sqlite(version: str) -> None:
     """Raise StoreUnusable when this SQLite can lose what was committed (sqlite.org/wal.html, the WAL-reset bug)."""
     number = tuple(int(part) for part in version.split(".")[:3])

@@ -12,7 +12,8 @@ import apsw
 
 from xdr_mcp.errors import StoreUnusable
 from xdr_mcp.query import Comparison, Moment, Term, Words
-from xdr_mcp.store.sqlite.file import open_reader
+from xdr_mcp.store.sqlite.file import migrations
+from xdr_mcp.store.sqlite.reader import Reader
 from xdr_mcp.store.sqlite.where import LEVEL_TOKENS, conjuncts, one_level, refuse_depth
 
 if TYPE_CHECKING:
@@ -32,44 +33,33 @@ class Glance:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._connection: apsw.Connection | None = None
+        self._known = len(migrations())
+        self._reader: Reader | None = None
         self._closed = False
 
     def __call__(self, work: Callable[[apsw.Connection], _T]) -> _T:
         """What ``work`` returns; all its statements see the same moment.
 
         Raises:
+            StoreUnusable: it was closed, or a newer program has upgraded the file.
             apsw.BusyError: somebody has the file locked, for a moment.
         """
         if self._closed:
             raise StoreUnusable(f"The store {self._path} was closed. Open it again")
-        connection = self._opened()
+        if self._reader is None:
+            self._reader = Reader(self._path, self._known, patience=0)
         try:
-            connection.execute("BEGIN")
-            result = work(connection)
+            return self._reader(work)
         except apsw.Error:
-            self._drop()
+            self._reader = None
             raise
-        except BaseException:
-            connection.execute("COMMIT")
-            raise
-        connection.execute("COMMIT")
-        return result
-
-    def _opened(self) -> apsw.Connection:
-        if self._connection is None:
-            self._connection = open_reader(self._path, patience=0)
-        return self._connection
 
     def close(self) -> None:
         """Nothing is read any more."""
         self._closed = True
-        self._drop()
-
-    def _drop(self) -> None:
-        if self._connection is not None:
-            self._connection.close(True)  # noqa: FBT003 (apsw's own signature: force)
-            self._connection = None
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
 
 def short(root: Node | None, limit: int) -> bool:
