@@ -17,7 +17,7 @@ from serving import ERAS, Clock, a_server, an_alert, data_of, fault_of, save
 from xdr_mcp.alert import Alert, Entity, EntityKind, Status, Verdict
 from xdr_mcp.errors import NotFound
 from xdr_mcp.interfaces import Plan, Record, Store, Takes, VendorRequest
-from xdr_mcp.proposal import TriageChange
+from xdr_mcp.proposal import AuditNote, ProposalState, TriageChange
 from xdr_mcp.server import build_server
 from xdr_mcp.store import open_store
 from xdr_mcp.triage import Approvals
@@ -97,6 +97,18 @@ async def test_a_proposal_is_answered_with_its_number_the_preview_and_who_decide
     assert "waits for a person" in result.content[0].text
     assert "Nothing is changed" in result.content[0].text
     assert proposal.proposed_by == "assistant claude-code"
+
+
+async def test_what_is_approved_already_is_not_said_to_wait_nor_to_expire(era: str, tmp_path: Path) -> None:
+    async with proposing(tmp_path, TARGET, era=era) as (client, store):
+        assert data_of(await propose(client))["expires"] == "2026-03-02T12:00:00Z"
+        (proposal,) = await store.proposals()
+        approved = structs.replace(proposal, state=ProposalState.APPLYING, decided_by="alice")
+        await store.decide(approved, ProposalState.OPEN, AuditNote(event="approved", by="alice"))
+        result = await propose(client)
+    told = data_of(result)
+    assert (told["proposal"], told["state"], "expires" in told) == (1, "applying", False)
+    assert "A person has approved proposal 1 already" in result.content[0].text
 
 
 async def test_a_budget_is_kept_and_what_was_left_out_is_said(era: str, tmp_path: Path) -> None:

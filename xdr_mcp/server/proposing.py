@@ -14,7 +14,7 @@ from pydantic import Field, StringConstraints
 
 from xdr_mcp.alert import Status, Verdict
 from xdr_mcp.interfaces import Store
-from xdr_mcp.proposal import TriageChange
+from xdr_mcp.proposal import ProposalState, TriageChange
 from xdr_mcp.server.answers.budget import MOST, Answer, fitted
 from xdr_mcp.server.answers.desk import Desk
 from xdr_mcp.server.told import ToldIds
@@ -85,7 +85,12 @@ def _asker(ctx: Context) -> str:
 def _forms(review: Review) -> Iterator[Answer]:
     """The preview, then less of it."""
     number = review.proposal.number
-    line = f"Proposal {number} waits for a person, who decides with: xdr-mcp approve {number}. Nothing is changed yet."
+    if review.proposal.state is ProposalState.OPEN:
+        line = (
+            f"Proposal {number} waits for a person, who decides with: xdr-mcp approve {number}. Nothing is changed yet."
+        )
+    else:
+        line = f"A person has approved proposal {number} already; where that was cut off, they go on with: xdr-mcp approve {number}."
     whole = _told_review(review)
     yield Answer(line, _labelled(whole))
     without = {name: value for name, value in whole.items() if name != "sends"}
@@ -96,7 +101,7 @@ def _forms(review: Review) -> Iterator[Answer]:
 
 def _told_review(review: Review) -> dict[str, Any]:
     proposal = review.proposal
-    expires = proposal.proposed + EXPIRY
+    expires = (proposal.proposed + EXPIRY).strftime("%Y-%m-%dT%H:%M:%SZ")
     told: dict[str, Any] = contained_json(
         {
             "proposal": proposal.number,
@@ -106,7 +111,7 @@ def _told_review(review: Review) -> dict[str, Any]:
             "sends": [{"method": each.method, "path": each.path, "body": each.body} for each in review.requests],
             "warnings": list(review.warnings),
             "approve": f"xdr-mcp approve {proposal.number}",
-            "expires": expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "expires": expires if proposal.state is ProposalState.OPEN else "",
         }
     )
     return {name: value for name, value in told.items() if value not in ([], "")}
