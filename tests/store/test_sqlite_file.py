@@ -111,6 +111,19 @@ def test_a_store_is_brought_up_to_date_in_one_step(tmp_path: Path) -> None:
     open_writer(path, scripts).close()
 
 
+def test_bringing_a_store_up_to_date_is_told_before_and_after(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "store.db"
+    caplog.set_level("INFO")
+    open_writer(path, migrations()[:1]).close()
+    assert caplog.messages == []
+    open_writer(path, migrations()).close()
+    before, after = caplog.messages
+    assert f"bringing the store {path} up to date, format 1 to {len(migrations())}" in before
+    assert f"the store {path} is up to date after" in after
+    open_writer(path, migrations()).close()
+    assert len(caplog.messages) == 2
+
+
 def test_migrations_are_numbered_one_after_the_other() -> None:
     """Two with one number would be taken in another order by a store that had the later of them first."""
     folder = files("xdr_mcp.store.sqlite") / "migrations"

@@ -5,6 +5,7 @@ The file is never opened by anything but SQLite: closing any other descriptor of
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from contextlib import contextmanager, suppress
@@ -21,6 +22,8 @@ from xdr_mcp.store.sqlite.revisions import alert_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x58445231
 PAGE_SIZE = 16_384
@@ -169,7 +172,6 @@ def _refuse_stranger(connection: apsw.Connection, path: Path) -> None:
 
 
 def _migrate(connection: apsw.Connection, path: Path, scripts: Sequence[str]) -> None:
-    """Apply what is missing in one transaction: killed at any moment, the file has the old version or the new."""
     version = connection.pragma("user_version")
     if version == len(scripts):
         return
@@ -179,6 +181,27 @@ def _migrate(connection: apsw.Connection, path: Path, scripts: Sequence[str]) ->
             f"{len(scripts)}). Upgrade xdr-mcp, or name another file"
         )
     connection.create_scalar_function("posted", _posted_column, 2, deterministic=True)
+    with _told(path, version, len(scripts)):
+        _apply(connection, scripts)
+
+
+@contextmanager
+def _told(path: Path, version: int, newest: int) -> Iterator[None]:
+    """Say what a start waits for. A store that is new has nothing to wait for."""
+    if version == 0:
+        yield
+        return
+    log.info(
+        "bringing the store %s up to date, format %d to %d; a million alerts take half a minute or more",
+        *(path, version, newest),
+    )
+    begun = time.monotonic()
+    yield
+    log.info("the store %s is up to date after %.1f seconds", path, time.monotonic() - begun)
+
+
+def _apply(connection: apsw.Connection, scripts: Sequence[str]) -> None:
+    """Apply what is missing in one transaction: killed at any moment, the file has the old version or the new."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = connection.pragma("user_version")  # another process may have been faster
