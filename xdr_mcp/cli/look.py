@@ -181,8 +181,8 @@ def _print_entry(kind: str, alert: Alert, when: datetime, told: dict[str, Any], 
 def show(alert_id: str, data_dir: Path | None, *, raw: bool, as_json: bool, debug: bool) -> None:
     """Print one alert in full.
 
-    ID is as `alerts` prints it (xdr/0d5c1f6e-…); the source's name may be left out. --raw is what the vendor sent, and parts
-    of it were written by attackers: send it to a file or to jq, not to a terminal.
+    ID is as `alerts` prints it (xdr/0d5c1f6e-…); the source's name may be left out. --raw is what the vendor sent, byte for
+    byte where it goes to a file or to another program; a terminal is shown it on one line, with escapes.
     """
     setup = settled(debug=debug, quiet=True, data_dir=data_dir)
     run_task(lambda: _show(setup, alert_id, raw=raw, as_json=as_json))
@@ -192,7 +192,7 @@ async def _show(setup: Setup, alert_id: str, *, raw: bool, as_json: bool) -> Non
     async with looking(setup) as store:
         change = await _get(store, alert_id)
     if raw:
-        sys.stdout.buffer.write(change.raw + b"\n")
+        _say_raw(change.raw)
     elif as_json:
         say_json({**msgspec.to_builtins(structs.replace(change, raw=b"")), "raw": _decoded(change.raw)})
     else:
@@ -204,6 +204,14 @@ async def _get(store: Store, alert_id: str) -> Change:
         if (change := await store.get(candidate)) is not None:
             return change
     raise NoSuchAlert(f"there is no alert {alert_id!r} in the store; `xdr-mcp alerts` prints the ids")
+
+
+def _say_raw(raw: bytes) -> None:
+    """The bytes as they came; for a terminal, which they could steer, with escapes."""
+    if sys.stdout.isatty():
+        say(plain(raw.decode("utf-8", "backslashreplace")))
+    else:
+        sys.stdout.buffer.write(raw + b"\n")
 
 
 def _decoded(raw: bytes) -> object:

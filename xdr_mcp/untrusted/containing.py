@@ -70,11 +70,11 @@ def _told_apart(keys: list[str]) -> list[str]:
     return list(told)
 
 
-def _contained(text: str) -> str:
+def _contained(text: str, rest: str = "") -> str:
     """Markup comes last: what takes the place of hidden characters and blanks could become part of a link."""
     if _ordinary(text):
-        return text
-    return inert(unstacked(brought_near(visible(text))))
+        return text + rest
+    return inert(unstacked(brought_near(visible(text))) + rest)
 
 
 def _ordinary(text: str) -> bool:
@@ -89,7 +89,7 @@ def _capped(text: str, cap: int) -> str:
     most = max(cap, _SHORTEST_CAP)
 
     def told_up_to(shown: int) -> str:
-        return _contained(text[:shown]) + _rest(text, shown)
+        return _contained(text[:shown], _rest(text, shown))
 
     fits, too_many = 0, min(len(text), most - len(_rest(text, 0))) + 1
     shown = too_many - 1

@@ -27,7 +27,9 @@ _TAG = rf"""
   | \s*+/?\s*+(?:{_ROLES})\s*+[{_MORE}]                        # < / system >
   | {_NAME}(?:\s++{_ATTRIBUTE})*+\s*+/?[{_MORE}]              # <details open>
   | {_NAME}[\s/]++{_ATTRIBUTE}=                               # <a href=… that is never closed
-  | (?:{_ACTIVE})(?:[\s/{_MORE}]|\Z)                          # <script that is never closed
+  | /?{_NAME}(?:\s++{_ATTRIBUTE})*+\s*+\u2026              # <details ope… that is cut: what follows could close it
+  | {_NAME}(?:\s++{_ATTRIBUTE})++\s*+\Z                    # <details open at the end
+  | (?:{_ACTIVE})(?![\w.-])                                # <script that is never closed
   | https?:                                                   # <https://…>, Slack's <https://…|text>
 """
 
@@ -43,14 +45,14 @@ def _closed(edges: str, end: str) -> str:
 _HEREDOC = r"(?<=<<)(?-i:EOF|EOL|EOT|END|HERE|HEREDOC)[ \t]*+>"
 """``cat <<EOF >file`` is a shell's, not a tag."""
 
-_ELSEWHERE = r"<?\s*+(?:[\#/\\<]|(?:[^()\s/\\]|\\[+.-]){0,64}?\\?[:&])"
+_ELSEWHERE = r"<?\s*+(?:[\#/\\<]|(?:[^()\s/\\]|\\[+.-]){0,64}?\\*+[:&])"
 """How the destination of a link begins that can name another place, or a message: ``[char[]](72,101)`` has none."""
 _DESTINATION = r":[ \t]*+\n?[ \t>]*+"
 
 _MARKUP = re.compile(
     rf"""
     (?=[{_LESS}>!\[\]`~]) (?:
-        (?P<fence> (?<!<)<{{2,}}+ (?=[\W_]{{0,16}}+(?:(?:end|begin|close|open|start)[\W_]{{1,4}}+)?(?:un)?trusted))
+        (?P<fence> (?<!<)<{{2,}}+ (?=[\W_]{{0,16}}+(?:(?:begin|start|open|end|close|of|the)[\W_]{{1,4}}+){{0,3}}+(?:un)?trusted))
       | (?P<fence_end> (?: (?<=trusted)|(?<=trusted\ ) ) >{{2,}}+ | (?: (?<=[0-9a-f]{{8}})|(?<=[0-9a-f]{{8}}\ ) ) >{{3,}}+ )
       | (?P<tag> [{_LESS}] (?!{_HEREDOC}) (?={_TAG} | (?<=<)(?:{_closed("<>", ">")}) | (?<!<)(?:{_closed(_LESS + _MORE, _MORE)})))
       | (?P<image> !(?=\[))
