@@ -27,6 +27,7 @@ class Terminal:
     def __init__(self, process: subprocess.Popen[bytes], descriptor: int) -> None:
         self.process = process
         self.shown = ""
+        self._bytes = b""
         self._descriptor = descriptor
         self._seen = 0
 
@@ -59,7 +60,8 @@ class Terminal:
             data = os.read(self._descriptor, 65_536)
         except OSError:  # how Linux says that the other end is closed
             return False
-        self.shown += data.decode().replace("\r\n", "\n")
+        self._bytes += data  # a read may end within a character, or between \r and \n
+        self.shown = self._bytes.decode(errors="ignore").replace("\r\n", "\n").removesuffix("\r")
         return bool(data)
 
 
