@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ from mcp.shared.exceptions import MCPDeprecationWarning
 from mcp.types import ResourceUpdatedNotification
 
 from xdr_mcp.alert import Alert, Entity, EntityKind, Severity, Status
-from xdr_mcp.interfaces import Health, Lease, Page, Record, Store
+from xdr_mcp.interfaces import Health, Lease, Page, Record, Store, Triage
 from xdr_mcp.server import XdrServer, build_server
 from xdr_mcp.store import open_store
 from xdr_mcp.triage import Approvals
@@ -76,14 +76,19 @@ async def report(store: Store, state: str, source: str = "xdr", **health: Any) -
 
 @asynccontextmanager
 async def a_server(
-    folder: Path, *already: Alert, clock: Clock | None = None, proposing: bool = False, **options: Any
+    folder: Path,
+    *already: Alert,
+    clock: Clock | None = None,
+    proposing: bool = False,
+    writable: Mapping[str, Triage] | None = None,
+    **options: Any,
 ) -> AsyncIterator[tuple[XdrServer, Store]]:
-    """A running server over a new store that holds these alerts already; one that takes proposals, for no vendor at all."""
+    """A running server over a new store that holds these alerts already; ``proposing``, it takes proposals for ``writable``."""
     clock = clock or Clock()
     async with open_store(folder / "xdr.db", clock=clock) as store:
         await save(store, *already)
         if proposing:
-            options["approvals"] = Approvals(store, {}, holder="test:1:a", clock=clock)
+            options["approvals"] = Approvals(store, writable or {}, holder="test:1:a", clock=clock)
         server = build_server(store, version="0.0-test", cursor_key=KEY, clock=clock, **options)
         async with server.running():
             yield server, store

@@ -34,6 +34,7 @@ async def checked_in(era: str, folder: Path, *, whole: bool = True) -> Checked:
             await exits.prompts(client, some, checked)
             await exits.completions(client, checked)
             await exits.refusals(client, some, checked)
+            await exits.proposals(client, some[::9], checked)  # few may be open at once
         await exits.notifications(server, store, era, checked)
     return checked
 

@@ -19,12 +19,15 @@ from containment.corpus import PAYLOADS, Payload
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp.types import PromptReference, ResourceTemplateReference
+from msgspec import structs
 from rich.console import Console
 from serving import NOON, a_server, an_alert, report, save, watching
 
-from xdr_mcp.alert import UNTRUSTED_FIELDS, Alert, Attack, Entity, EntityKind
+from xdr_mcp.alert import UNTRUSTED_FIELDS, Alert, Attack, Entity, EntityKind, Status
 from xdr_mcp.cli.terminal import alert_line, alert_table, entry_text
-from xdr_mcp.interfaces import ContextItems, Store
+from xdr_mcp.errors import NotFound
+from xdr_mcp.interfaces import ContextItems, Plan, Record, Store, Takes, VendorRequest
+from xdr_mcp.proposal import TriageChange
 from xdr_mcp.server.address import OneAlert, uri_of
 from xdr_mcp.telemetry import JsonFormatter, PlainFormatter
 from xdr_mcp.untrusted import spell
@@ -91,10 +94,30 @@ class Vendor:
         return ContextItems(({"name": marked, marked: [marked]},), 1)
 
 
+class Writable:
+    """May be planned for and is never called."""
+
+    takes = Takes(statuses=(Status.RESOLVED,), verdicts=())
+
+    def plan(self, record: Record, change: TriageChange, mark: str) -> Plan:
+        body = change.fields | {"comment": f"{change.comment} [{mark}]"}
+        request = VendorRequest(method="PATCH", path=record.alert.vendor_id, body=body, repeatable=False)
+        return Plan((request,), structs.replace(record.alert, status=Status.RESOLVED, assignee=change.assignee or ""))
+
+    async def read(self, vendor_id: str) -> Record:
+        raise NotFound(f"{vendor_id}: nobody was to be called")
+
+    async def send(self, request: VendorRequest) -> None:
+        raise NotFound(f"{request.path}: nobody was to be called")
+
+
 @asynccontextmanager
 async def serving(folder: Path, numbered: Sequence[tuple[int, Payload]]) -> AsyncIterator[tuple[Any, Store]]:
     """A server over a store in which each text stands in two alerts, so that they are related, and the first changed."""
-    async with a_server(folder, contexts={"xdr": Vendor()}) as (server, store):
+    async with a_server(folder, contexts={"xdr": Vendor()}, proposing=True, writable={"xdr": Writable()}) as (
+        server,
+        store,
+    ):
         for number, payload in numbered:
             first = alert_of(number, payload, title="Before")
             twin = alert_of(number, payload, vendor_id=f"{number}-twin")
@@ -118,6 +141,22 @@ async def around(client: Client, numbered: Sequence[tuple[int, Payload]], checke
     for number, payload in numbered:
         for name in ("related_alerts", "alert_context"):
             await _call(client, name, {"id": spell(alert_of(number, payload).id)} | ALL, checked)
+
+
+async def proposals(client: Client, numbered: Sequence[tuple[int, Payload]], checked: Checked) -> None:
+    """A change whose comment was copied from the alert."""
+    for number, payload in numbered:
+        marked = f"{payload.text}\n{payload.canary}"[:1_000]
+        asked = {"id": spell(alert_of(number, payload).id), "comment": marked, "status": "resolved"}
+        result = await client.call_tool("propose_triage", asked | ALL)
+        told = result.content[0].text  # type: ignore[union-attr]  # tools tell text alone
+        if result.is_error:
+            checked.add("refusal: propose_triage", told, _quoted(told))
+        else:
+            checked.add("propose_triage, its line", told, _free(told))
+            checked.add(
+                "propose_triage, structured", result.structured_content, oracle.of_data(result.structured_content)
+            )
 
 
 async def listings(client: Client, checked: Checked) -> None:
