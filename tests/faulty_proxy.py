@@ -12,9 +12,12 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from enum import Enum
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from msgspec import Struct
+
+Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class End(Enum):
@@ -86,23 +89,39 @@ class FaultyProxy:
             self.struck += 1
         passed = bytearray()
         self.answers.append(passed)
-        upstream_reader, upstream = await asyncio.open_connection(self._host, self._port)
-        up = asyncio.create_task(_forward(reader, upstream, fault.requests))
         try:
-            with suppress(ConnectionError):
-                await _answer(upstream_reader, writer, fault, passed)
-                if fault.after is not None and len(passed) >= fault.after and fault.end is End.SILENCE:
-                    await up  # until the client has had enough
+            server = await asyncio.open_connection(self._host, self._port)
+            try:
+                await _between((reader, writer), server, fault, passed)
+            finally:
+                await _closed(server[1])
         finally:
-            up.cancel()
-            await asyncio.gather(up, return_exceptions=True)
             if fault.end is End.RESET:
-                linger = struct.pack("ii", 1, 0)
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            for stream in (upstream, writer):
-                stream.close()
-                with suppress(ConnectionError):
-                    await stream.wait_closed()
+                _reset_when_closed(writer)
+            await _closed(writer)
+
+
+async def _between(client: Streams, server: Streams, fault: Fault, passed: bytearray) -> None:
+    up = asyncio.create_task(_forward(client[0], server[1], fault.requests))
+    try:
+        with suppress(ConnectionError):
+            await _answer(server[0], client[1], fault, passed)
+            if fault.after is not None and len(passed) >= fault.after and fault.end is End.SILENCE:
+                await up  # until the client has had enough
+    finally:
+        up.cancel()
+        await asyncio.gather(up, return_exceptions=True)
+
+
+def _reset_when_closed(writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):  # the client was faster, and its connection is gone
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+async def _closed(stream: asyncio.StreamWriter) -> None:
+    stream.close()
+    with suppress(ConnectionError):
+        await stream.wait_closed()
 
 
 async def _forward(reader: asyncio.StreamReader, upstream: asyncio.StreamWriter, requests: int | None) -> None:
