@@ -28,7 +28,7 @@ from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
-import psutil  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped]  # it has no stubs
 from anyio.abc import TaskGroup
 from mcp import Client
 

@@ -392,7 +392,6 @@ def _starting() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
         gc.enable()
 
 
