@@ -177,7 +177,9 @@ class Journal:
 
     def write(self) -> None:
         """Write what was entered."""
-        latest = [(self.heads[uid], version) for uid, version in self._latest.items()]
+        latest = sorted(
+            ((self.heads[uid], version) for uid, version in self._latest.items()), key=lambda entered: entered[0].key
+        )  # the full-text index empties its memory to the file before each row whose key is less than the one before
         left = [(key,) for uid, key in self._keys.items() if self.heads[uid].key != key]
         write = partial(insert, self._connection)
         write(
