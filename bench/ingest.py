@@ -93,8 +93,8 @@ async def ours(url: str, alerts: int, folder: Path, *, archive: bool = False) ->
     import anyio  # noqa: PLC0415 (as above)
     from pydantic import SecretStr  # noqa: PLC0415
 
-    from xdr_mcp.app import suit_python  # noqa: PLC0415 (as above)
     from xdr_mcp.delivery import Delivery  # noqa: PLC0415
+    from xdr_mcp.opening import suit_python  # noqa: PLC0415 (as above)
     from xdr_mcp.planning import Pace  # noqa: PLC0415
     from xdr_mcp.poller import Poller  # noqa: PLC0415
     from xdr_mcp.sinks.archive import Archive  # noqa: PLC0415

@@ -35,7 +35,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from evals import graph, hostile
 from evals.clock import NOON, Clock, hours
 from evals.truth import Fact, Known, of_graph, of_xdr
-from xdr_mcp.app import writable
 from xdr_mcp.errors import SourceError
 from xdr_mcp.http_client import HttpClient, OAuth2ClientCredentials
 from xdr_mcp.interfaces import ContextSource, Limits, Memory, Source, Store
@@ -50,6 +49,7 @@ from xdr_mcp.sources.microsoft import MicrosoftSource
 from xdr_mcp.sources.xdr import XdrClient, XdrOptions, XdrSource
 from xdr_mcp.store import open_store
 from xdr_mcp.triage import Approvals
+from xdr_mcp.write_back import writable
 
 POLLED: Final = (72, 60, 48, 36, 24, 20, 16, 12, 8, 6, 4, 3, 2, 1, 0.5, 0)
 """Hours before the questions at which all sources are read."""

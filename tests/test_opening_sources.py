@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from xdr_mcp import app
 from xdr_mcp.errors import StoreUnusable
 from xdr_mcp.interfaces import Store
+from xdr_mcp.opening import SourcesOnDemand
 from xdr_mcp.places import places
 from xdr_mcp.settings import load
+from xdr_mcp.setup import Setup
 from xdr_mcp.store import open_store
 from xdr_mcp.telemetry import Counter
 
@@ -44,10 +45,10 @@ async def test_sources_that_could_not_be_opened_for_a_full_disk_are_opened_at_th
     monkeypatch.setenv("XDR_BASE_URL", "https://xdr.example")
     monkeypatch.setenv("XDR_AUTH_TOKEN", "token")
     configuration = load()
-    setup = app.Setup(configuration, places(configuration), Counter())
+    setup = Setup(configuration, places(configuration), Counter())
     async with AsyncExitStack() as stack:
         store: Any = FullForAMoment(await stack.enter_async_context(open_store(tmp_path / "xdr.db")))
-        sources = app._Sources(setup, store, stack)  # a real disk that is full for a moment cannot be had
+        sources = SourcesOnDemand(setup, store, stack)  # a real disk that is full for a moment cannot be had
         with pytest.raises(StoreUnusable):
             await sources.open()
         await sources.open()

@@ -16,8 +16,11 @@ from msgspec import Struct
 from xdr_mcp import app
 from xdr_mcp.alert import Change
 from xdr_mcp.errors import SettingsError
+from xdr_mcp.following import follow
+from xdr_mcp.opening import looking
 from xdr_mcp.query import Query
 from xdr_mcp.settings import LOOPBACK, PRIMARY, Settings
+from xdr_mcp.setup import Setup, set_up
 
 DEMO_ALERTS: Final = 300
 
@@ -110,7 +113,7 @@ async def demo(port: int, speed: float, ready: Callable[[Demo], None], tell: Cal
             await _demo(_demo_setup(Path(folder), vendor, port), vendor, ready, tell)
 
 
-def _demo_setup(folder: Path, vendor: str, port: int) -> app.Setup:
+def _demo_setup(folder: Path, vendor: str, port: int) -> Setup:
     own = {
         "sources": PRIMARY,
         "poll_interval": "1s",
@@ -120,19 +123,19 @@ def _demo_setup(folder: Path, vendor: str, port: int) -> app.Setup:
         "triage": "approve",
     }
     xdr = {"base_url": vendor, "auth_token": Simulated().token, "requests_per_minute": 6000, "write_back": True}
-    return app.set_up({"": own, PRIMARY: xdr}, alone=True, quiet=True)
+    return set_up({"": own, PRIMARY: xdr}, alone=True, quiet=True)
 
 
-async def _demo(setup: app.Setup, vendor: str, ready: Callable[[Demo], None], tell: Callable[[Change], None]) -> None:
+async def _demo(setup: Setup, vendor: str, ready: Callable[[Demo], None], tell: Callable[[Change], None]) -> None:
     from xdr_mcp.server.web import serve_http  # noqa: PLC0415 (a second to import)
 
     await app.poll_once(setup)
-    async with app.looking(setup) as store, app.serving(setup) as server, anyio.create_task_group() as group:
+    async with looking(setup) as store, app.serving(setup) as server, anyio.create_task_group() as group:
         begin, alerts = await store.last_seq(), await store.count(Query())
 
         def serving(url: str) -> None:
             ready(Demo(url=url, vendor=vendor, data=setup.places.data, alerts=alerts))
-            group.start_soon(app.follow, store, Query(), begin, tell)
+            group.start_soon(follow, store, Query(), begin, tell)
 
         await serve_http(server, app.http_options(setup.settings), ready=serving)
         group.cancel_scope.cancel()

@@ -21,10 +21,11 @@ import apsw
 from msgspec import Struct
 
 from xdr_mcp import app
-from xdr_mcp.app import Setup
 from xdr_mcp.errors import SettingsError, SourceError, StoreError, StoreUnusable
 from xdr_mcp.interfaces import Limits, Memory, SinkState, Source, SourceState, Store, utc_now
+from xdr_mcp.opening import looking, open_source
 from xdr_mcp.settings import SourceName
+from xdr_mcp.setup import Setup, chosen_settings, unknown_settings
 from xdr_mcp.sinks.archive import Archive
 from xdr_mcp.store.sqlite.file import open_reader, refuse_sqlite
 
@@ -98,11 +99,11 @@ async def examine(setup: Setup, tell: Tell) -> None:
 
 def _check_configuration(setup: Setup, tell: Tell) -> None:
     settings = setup.settings
-    choices = app.chosen_settings(setup)
+    choices = chosen_settings(setup)
     chosen = [choice for choice in choices if choice.origin != "default"]
     check = _Check(tell, "configuration", "read the settings")
     check.ok(f"{len(chosen)} of {len(choices)} were chosen, the others are as by default")
-    for line in app.unknown_settings(setup):
+    for line in unknown_settings(setup):
         check.warn(line, "correct its name, or remove it")
     if setup.places.moved:
         check.warn(setup.places.moved, "set XDR_DATA_DIR and XDR_ALERTS_DIR, if that is not where they should lie")
@@ -160,7 +161,7 @@ async def _open_store(setup: Setup, stack: AsyncExitStack, tell: Tell) -> Store 
         check.warn("it is not there yet", "start `xdr-mcp poll` or `xdr-mcp serve`: they make it")
         return None
     try:
-        store = await stack.enter_async_context(app.looking(setup))
+        store = await stack.enter_async_context(looking(setup))
         check.ok("opens")
         if not await anyio.to_thread.run_sync(_check_integrity, path, tell):
             return None
@@ -244,7 +245,7 @@ async def _check_source(setup: Setup, source: SourceName, store: Store | None, t
     check = _Check(tell, source.name, f"read its options ({source.prefix}…)")
     memory: Memory = store.memory(source.name) if store else _Forgetful()
     try:
-        async with app.open_source(setup, source, memory) as opened:
+        async with open_source(setup, source, memory) as opened:
             check.ok("complete")
             await _check_reach(opened, setup, tell)
     except SettingsError as error:

@@ -7,6 +7,7 @@ folders, and whichever of them writes the archive must not begin another. The st
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,22 @@ class Places:
             _make_private(self.data)
             if not _noted(self.data):
                 (self.data / NOTE).write_text(f"{self.alerts.resolve()}\n", encoding="utf-8")
+
+    def cursor_key(self) -> bytes:
+        """The key that signs cursors: one for all processes on a store, so that any of them takes another's cursor."""
+        path = self.data / "cursor.key"
+        temporary = self.data / f".cursor.key-{os.getpid()}"
+        if not path.exists():
+            temporary.touch(mode=0o600)
+            temporary.write_bytes(secrets.token_bytes(32))
+            try:
+                os.link(temporary, path)  # takes what is whole, and the first
+            except FileExistsError:  # another process was faster
+                pass
+            except OSError:  # a file system without links
+                temporary.replace(path)
+            temporary.unlink(missing_ok=True)
+        return path.read_bytes()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from msgspec import structs
 from rich.text import Text
 
 from xdr_mcp.alert import Alert, Change
-from xdr_mcp.app import Setup, chosen_settings, follow, looking, status_facts
+from xdr_mcp.app import status_facts
 from xdr_mcp.cli.options import common, settled
 from xdr_mcp.cli.signals import run_service, run_task
 from xdr_mcp.cli.terminal import (
@@ -34,9 +34,12 @@ from xdr_mcp.cli.terminal import (
     say_json,
 )
 from xdr_mcp.errors import XdrMcpError
+from xdr_mcp.following import follow
 from xdr_mcp.interfaces import Position, SourceState, Store, utc_now
+from xdr_mcp.opening import looking
 from xdr_mcp.proposal import UNDECIDED
 from xdr_mcp.query import Query, guide, parse
+from xdr_mcp.setup import Setup, chosen_settings
 from xdr_mcp.sinks.archive import Archive
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from xdr_mcp.app import Setup, set_up
+from xdr_mcp.setup import Setup, set_up
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

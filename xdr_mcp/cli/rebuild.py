@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from xdr_mcp import app
-from xdr_mcp.app import Setup
 from xdr_mcp.cli.options import common, settled
 from xdr_mcp.cli.run import ALERTS_DIR
 from xdr_mcp.cli.signals import run_task
 from xdr_mcp.cli.terminal import plain, say, task_progress
 from xdr_mcp.errors import SettingsError, XdrMcpError
+from xdr_mcp.setup import Setup
 from xdr_mcp.sinks.archived import PREFIX
 
 

@@ -11,7 +11,6 @@ import click
 import msgspec
 from rich.text import Text
 
-from xdr_mcp.app import Setup, check_audit, deciding
 from xdr_mcp.cli.options import common, settled
 from xdr_mcp.cli.person import agreed, person, refuse_agents
 from xdr_mcp.cli.signals import run_task
@@ -19,7 +18,9 @@ from xdr_mcp.cli.terminal import ago, console, moment, plain, say, say_facts, sa
 from xdr_mcp.errors import SettingsError, TriageError
 from xdr_mcp.interfaces import utc_now
 from xdr_mcp.proposal import AuditEntry, Proposal, Verification
+from xdr_mcp.setup import Setup
 from xdr_mcp.triage import Review, Stale
+from xdr_mcp.write_back import check_audit, deciding
 
 _SHOWN_AGAIN: Final = 5
 """How often an alert may change under the person's eyes before it is left for later."""
