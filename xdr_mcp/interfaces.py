@@ -330,6 +330,8 @@ class Found(Struct, frozen=True):
     alerts: tuple[Alert, ...]
     next: Position | None
     """Where the next page begins; None when this was the last."""
+    total: int | None = None
+    """How many alerts match, over the whole store; None where that was not asked for."""
 
 
 class Group(Struct, frozen=True):
@@ -486,12 +488,17 @@ class Store(Protocol):
         ...
 
     async def find(
-        self, query: Query, limit: int, after: Position | None = None, as_of: datetime | None = None
+        self,
+        query: Query,
+        limit: int,
+        after: Position | None = None,
+        as_of: datetime | None = None,
+        most: int | None = None,
     ) -> Found:
         """Alerts that match, newest created first. Agrees with ``query.matches`` on every alert.
 
         At most ``limit``, and fewer where they are large: ``next`` says whether there are more. It is a place in a listing
-        of the same ``as_of``.
+        of the same ``as_of``. With ``most``, ``total`` is what ``count`` would answer at the same moment.
         """
         ...
 

@@ -587,7 +587,9 @@ def test_at_any_moment_of_the_past_every_answer_is_the_one_that_was_given_then(
             told.append(await store.count(query, as_of))
             place: Position | None = None
             for _ in range(9):
-                found = await store.find(query, 2, place, as_of)
+                found = await store.find(query, 2, place, as_of, most=1_000)
+                assert found.total == await store.count(query, as_of)
+                assert structs.replace(found, total=None) == await store.find(query, 2, place, as_of)
                 told.append(found)
                 if (place := found.next) is None:
                     break

@@ -11,7 +11,7 @@ from strategies import NOW
 from xdr_mcp.errors import StoreUnusable
 from xdr_mcp.query import parse
 from xdr_mcp.store.sqlite.file import migrations
-from xdr_mcp.store.sqlite.glance import MOST_ROWS, Glance, short
+from xdr_mcp.store.sqlite.glance import MOST_COUNTED, MOST_ROWS, Glance, short
 
 
 @pytest.fixture
@@ -63,6 +63,16 @@ def test_a_listing_that_follows_one_list_from_its_newest_end_is_short(text: str)
 )
 def test_what_intersects_skips_or_looks_up_is_not_short(text: str) -> None:
     assert not short(parse(text, now=NOW).root, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "counted"),
+    [("", True), ("host:web-01", True), ("ransom", True), ("severity>=high", False), ("since:-24h", False)],
+)
+def test_one_list_is_counted_so_far_and_tallies_are_not(text: str, counted: bool) -> None:  # noqa: FBT001 (a case of the table)
+    root = parse(text, now=NOW).root
+    assert short(root, MOST_ROWS, MOST_COUNTED) == counted
+    assert short(root, MOST_ROWS, MOST_COUNTED + 1) == (root is None)
 
 
 def test_a_locked_file_is_not_waited_for(path: Path) -> None:

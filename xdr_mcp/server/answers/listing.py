@@ -114,6 +114,7 @@ class _Listing:
         self._asked = self._place.asked if self._place else desk.clock()
         self._query: Query = parse(question.text, now=self._asked)
         self._as_of = desk.as_of(question.as_of, self._asked)
+        self._total = self._place.total if self._place else None
 
     async def answer(self) -> Answer:
         """The page in the fullest form that its budget allows."""
@@ -150,9 +151,8 @@ class _Listing:
 
     async def _page(self, limit: int) -> Page:
         storms, scanned, following = await self._scan(limit)
-        total = self._place.total if self._place else scanned
-        if following and not self._place:
-            total = await self._desk.store.count(self._query, self._as_of, COUNTED)
+        assert self._total is not None, "the first page was asked for it"
+        total = self._total if following or self._place else scanned
         return Page(storms=storms, scanned=scanned, next=following, total=total, asked=self._asked, as_of=self._as_of)
 
     async def _scan(self, limit: int) -> tuple[tuple[Storm, ...], int, Position | None]:
@@ -161,7 +161,10 @@ class _Listing:
         at = self._place.after if self._place else None
         scanned, size = 0, limit
         while True:
-            found = await self._desk.store.find(self._query, size, at, self._as_of)
+            most = COUNTED if self._total is None else None
+            found = await self._desk.store.find(self._query, size, at, self._as_of, most)
+            if self._total is None:
+                self._total = found.total
             taken = folding.take(found.alerts)
             scanned += taken
             if taken < len(found.alerts):

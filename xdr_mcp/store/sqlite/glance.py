@@ -1,7 +1,7 @@
 """Reads on the event loop, for answers that are known to be short: the way to a thread and back costs more than most of them.
 
 What is read here touches a bounded number of rows, found by index, whatever is stored: no wildcard, no intersection, no count by
-walking. It never waits for a lock.
+walking far. It never waits for a lock.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from xdr_mcp.errors import StoreUnusable
 from xdr_mcp.query import Comparison, Moment, Term, Words
 from xdr_mcp.store.sqlite.file import migrations
 from xdr_mcp.store.sqlite.reader import Reader
+from xdr_mcp.store.sqlite.tallies import tallied
 from xdr_mcp.store.sqlite.where import LEVEL_TOKENS, conjuncts, one_level, refuse_depth
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 100
 """Of a listing that is read on the event loop."""
+MOST_COUNTED = 10_000
+"""Of a list that is counted there: a third of a millisecond. Tallies have a row for each day and level, so they may take longer."""
 
 _T = TypeVar("_T")
 
@@ -62,15 +65,17 @@ class Glance:
             self._reader = None
 
 
-def short(root: Node | None, limit: int) -> bool:
-    """Whether a page of this query's listing is found by walking one list from its newest end.
+def short(root: Node | None, limit: int, most: int | None = None) -> bool:
+    """Whether a page of this query's listing is found by walking one list from its newest end, and its total (``most``) is.
 
     Raises:
         QueryError: it is nested too deeply.
     """
     refuse_depth(root)
     lists = [node for node in conjuncts(root) if not _since(node)]
-    return limit <= MOST_ROWS and len(lists) <= 1 and all(map(_one_list, lists))
+    if limit > MOST_ROWS or len(lists) > 1 or not all(map(_one_list, lists)):
+        return False
+    return root is None or most is None or (most <= MOST_COUNTED and tallied(root) is None)
 
 
 def _since(node: Node) -> bool:

@@ -86,15 +86,18 @@ def asked(connection: apsw.Connection, query: Query, as_of: datetime | None = No
     return Asked(query, where, None if as_of is None else seq_at(connection, as_of))
 
 
-def listed(connection: apsw.Connection, asked: Asked, limit: int, after: Position | None) -> Found:
-    """A page of the listing."""
+def listed(
+    connection: apsw.Connection, asked: Asked, limit: int, after: Position | None, most: int | None = None
+) -> Found:
+    """A page of the listing; with ``most``, also how many there are in all, counted only where the page does not tell."""
     largest = LARGEST if after is None else max(after.key, 0) - 1
     rows = _bodies(connection, asked, limit, largest) if asked.seq is None else _past(connection, asked, limit, largest)
     page = [(key, alert_of(body)) for key, body in islice(bounded(rows), limit)]
     alerts = tuple(alert for _, alert in page)
-    if not page or next(rows, None) is None:
-        return Found(alerts, None)
-    return Found(alerts, Position(alerts[-1].created, page[-1][0]))
+    following = Position(alerts[-1].created, page[-1][0]) if page and next(rows, None) is not None else None
+    whole = limit > 0 and after is None and following is None
+    total = None if most is None else len(alerts) if whole else counted(connection, asked, most)
+    return Found(alerts, following, total)
 
 
 def counted(connection: apsw.Connection, asked: Asked, most: int | None = None) -> int:

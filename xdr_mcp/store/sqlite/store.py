@@ -176,11 +176,16 @@ class SqliteStore:
         return await self._database.read(lambda connection: revisions.changes_of(connection, uid, limit))
 
     async def find(
-        self, query: Query, limit: int, after: Position | None = None, as_of: datetime | None = None
+        self,
+        query: Query,
+        limit: int,
+        after: Position | None = None,
+        as_of: datetime | None = None,
+        most: int | None = None,
     ) -> Found:
         """See ``Store.find``."""
-        read = self._glance_at if as_of is None and short(query.root, limit) else self._database.read
-        return await read(lambda connection: listed(connection, asked(connection, query, as_of), limit, after))
+        read = self._glance_at if as_of is None and short(query.root, limit, most) else self._database.read
+        return await read(lambda connection: listed(connection, asked(connection, query, as_of), limit, after, most))
 
     async def count(self, query: Query, as_of: datetime | None = None, most: int | None = None) -> int:
         """See ``Store.count``."""
