@@ -32,3 +32,22 @@ def plan(connection: apsw.Connection, text: str) -> str:
     numbered = [int(number) for number in re.findall(r"\?(\d+)", text)]
     rows = connection.execute(f"EXPLAIN QUERY PLAN {text}", [0] * max(numbered, default=text.count("?")))
     return "; ".join(str(row[3]) for row in rows)
+
+
+def planned(connection: apsw.Connection, first: Callable[[], object], then: Callable[[], object]) -> int:
+    """How many questions SQLite planned while ``then`` ran, after ``first``."""
+    number = 0
+
+    def authorize(action: int, *_: str | None) -> int:  # asked of each statement while it is planned
+        nonlocal number
+        number += action == apsw.SQLITE_SELECT
+        return apsw.SQLITE_OK
+
+    connection.authorizer = authorize
+    try:
+        first()
+        number = 0
+        then()
+    finally:
+        connection.authorizer = None
+    return number

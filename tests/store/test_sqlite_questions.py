@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import apsw
 import pytest
 from model_vendor import START, record
-from sqlite_statements import Statements, plan
+from sqlite_statements import Statements, plan, planned
 
 from xdr_mcp.alert import Entity, EntityKind, Severity
-from xdr_mcp.interfaces import Page
+from xdr_mcp.interfaces import Page, Position
 from xdr_mcp.query import Query, facets, parse
 from xdr_mcp.store.sqlite import sources
 from xdr_mcp.store.sqlite.counting import grouped
@@ -95,6 +95,23 @@ def test_the_past_costs_the_search_for_its_seq_and_two_statements_besides(
     assert len(costs(connection, lambda: listed(connection, question, 20, None))) <= 3
     assert len(costs(connection, lambda: counted(connection, question))) == 2
     assert len(costs(connection, lambda: grouped(connection, question, facets(["host"]), 10))) == 2
+
+
+@pytest.mark.parametrize(
+    "text", [text for text in QUERIES if "*" not in text]
+)  # FTS5 plans each look at its vocabulary
+def test_what_was_asked_before_with_other_values_is_not_planned_again(connection: apsw.Connection, text: str) -> None:
+    def ask(number: int) -> None:
+        ago = number * MINUTE
+        for as_of in (None, START + ago):
+            question = asked(connection, parse(text, now=NOW - ago), as_of)
+            listed(connection, question, 20 + number, Position(START, 2**62 - number))
+            counted(connection, question, 100 + number)
+            grouped(connection, question, facets(["severity", "created:hour"]), 10)
+        changes_of(connection, uid_of("model/1"), number)
+        changes_after(connection, number, number)
+
+    assert planned(connection, lambda: ask(1), lambda: ask(2)) == 0
 
 
 def test_one_alert_its_revisions_and_the_journal_take_one_statement_each(connection: apsw.Connection) -> None:

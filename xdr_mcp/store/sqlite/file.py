@@ -105,6 +105,7 @@ def open_writer(path: Path, scripts: Sequence[str]) -> apsw.Connection:
 def open_reader(path: Path, *, patience: float = PATIENCE) -> apsw.Connection:
     """A connection that only reads, and leaves checkpoints to the writer. Call it in ``explained``."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    _plan_once(connection)
     connection.set_busy_timeout(int(patience * 1_000))
     for pragma in ("query_only = ON", "wal_autocheckpoint = 0", "temp_store = MEMORY", "cache_size = -8000"):
         connection.execute(f"PRAGMA {pragma}")
@@ -140,7 +141,13 @@ def _make_private(path: Path) -> None:
                 companion.chmod(0o600)
 
 
+def _plan_once(connection: apsw.Connection) -> None:
+    """Have statements planned without looking at what is bound: else they are planned again for other values, each time."""
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+
+
 def _settle(connection: apsw.Connection) -> None:
+    _plan_once(connection)
     connection.set_busy_timeout(int(PATIENCE * 1_000))
     connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
     _patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
