@@ -11,10 +11,11 @@ import pytest
 from model_vendor import START, ManualClock, ModelVendor
 
 from xdr_mcp.errors import BadResponse, SourceError, Unavailable, WindowTooLarge
+from xdr_mcp.history import History, read_again
 from xdr_mcp.interfaces import Health, Limits, Page, Saved, SourceState, Store, Window
 from xdr_mcp.lease import TTL
 from xdr_mcp.planning import Pace
-from xdr_mcp.poller import LeaseHeld, Poller, PollReport, read_again
+from xdr_mcp.poller import LeaseHeld, Poller, PollReport
 from xdr_mcp.query import Query
 from xdr_mcp.store import open_store
 
@@ -37,6 +38,9 @@ class House:
 
     def new_poller(self, holder: str = "test:1:a") -> Poller:
         return Poller(self.vendor, self.store, pace=self.pace, holder=holder, clock=self.clock)
+
+    async def reach_back(self, since: datetime) -> None:
+        await History(self.store.memory("model")).reach_back(since)
 
     async def state(self) -> SourceState:
         return next(state for state in await self.store.states() if state.source == "model")
@@ -664,7 +668,7 @@ async def test_reaching_back_reads_what_lies_before_the_first_poll_and_tells_not
         h.vendor.put("new", START - HOUR)
         await h.poller.once()
         assert await h.ids() == {"new"}
-        await h.poller.reach_back(START - timedelta(days=30))
+        await h.reach_back(START - timedelta(days=30))
         report = await h.poller.once()
         assert await h.ids() == {"new", "old"}
         assert report.created == 1
@@ -674,7 +678,7 @@ async def test_reaching_back_reads_what_lies_before_the_first_poll_and_tells_not
 async def test_what_a_reach_back_has_still_to_read_is_needed(tmp_path: Path) -> None:
     async with house(tmp_path) as h:
         await h.poller.once()
-        await h.poller.reach_back(START - timedelta(days=20))
+        await h.reach_back(START - timedelta(days=20))
         needed = (await read_again(h.store, h.pace, START))["model"]
         assert needed[0] == Window(START - timedelta(days=20), START - timedelta(hours=24))
 
@@ -698,7 +702,7 @@ async def test_an_interrupted_reach_back_is_taken_up_where_it_stopped_by_whoever
             if next(pages) == 6:
                 raise Unavailable("down for a moment")
 
-        await h.poller.reach_back(START - timedelta(days=10))
+        await h.reach_back(START - timedelta(days=10))
         h.vendor.before_page = fail_at_the_sixth_page
         with pytest.raises(Unavailable):
             await h.poller.once()
@@ -714,8 +718,8 @@ async def test_an_interrupted_reach_back_is_taken_up_where_it_stopped_by_whoever
 async def test_reaching_back_less_far_than_history_goes_changes_nothing(tmp_path: Path) -> None:
     async with house(tmp_path) as h:
         h.vendor.put("a", START - timedelta(hours=20))
-        await h.poller.reach_back(START - timedelta(days=2))
-        await h.poller.reach_back(START - HOUR)
+        await h.reach_back(START - timedelta(days=2))
+        await h.reach_back(START - HOUR)
         await h.poller.once()
         assert await h.ids() == {"a"}
 

@@ -23,10 +23,11 @@ from truth import every_change
 
 from xdr_mcp.alert import Change, Entity, EntityKind, Status
 from xdr_mcp.errors import BadResponse
+from xdr_mcp.history import read_again
 from xdr_mcp.interfaces import Forgotten, Keep, Lease, Page, Store, Window, utc_now
 from xdr_mcp.lease import TTL
 from xdr_mcp.planning import Pace
-from xdr_mcp.poller import Poller, read_again
+from xdr_mcp.poller import Poller
 from xdr_mcp.query import Query, Words
 from xdr_mcp.retention import LEASE, Policy, Retention
 from xdr_mcp.store import open_store

@@ -20,11 +20,12 @@ import anyio
 from xdr_mcp import __version__, rebuild
 from xdr_mcp.delivery import Delivery, lease_name
 from xdr_mcp.errors import LeaseLost, SettingsError, XdrMcpError
+from xdr_mcp.history import History, read_again
 from xdr_mcp.interfaces import SinkState, Source, Store
 from xdr_mcp.lease import TTL, holder_name
 from xdr_mcp.opening import SourcesOnDemand, keeping, looking, open_source
 from xdr_mcp.planning import Pace
-from xdr_mcp.poller import Poller, PollReport, read_again
+from xdr_mcp.poller import Poller, PollReport
 from xdr_mcp.retention import Policy, Retention
 from xdr_mcp.settings import Settings
 from xdr_mcp.setup import Setup, warn_of_unknown
@@ -94,7 +95,7 @@ async def poll_once(setup: Setup, progress: Progress = _silent, *, since: dateti
                     async with open_source(setup, source, store.memory(source.name)) as opened:
                         poller = Poller(opened, store, pace=pace(setup.settings), holder=name, progress=progress)
                         if since is not None:
-                            await poller.reach_back(since)
+                            await History(store.memory(source.name)).reach_back(since)
                         reports.append(await poller.once())
                 except XdrMcpError as error:
                     failures.append(error)

@@ -14,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 import anyio
 from msgspec import Struct, structs
 
-from xdr_mcp import planning
 from xdr_mcp.errors import LeaseLost, SourceError, StoreError, Unavailable, WindowTooLarge
-from xdr_mcp.interfaces import Clock, Health, Lease, Memory, Page, Saved, Source, SourceState, Store, Window, utc_now
+from xdr_mcp.history import History
+from xdr_mcp.interfaces import Clock, Health, Lease, Page, Saved, Source, SourceState, Store, Window, utc_now
 from xdr_mcp.lease import TTL, run_while_held
 from xdr_mcp.overlap import read_and_save
 from xdr_mcp.planning import (
@@ -39,10 +39,6 @@ FOLLOW_EVERY = 1.0
 SLOWEST_BACKOFF = timedelta(minutes=15)
 """However long a vendor asks to wait, it is asked again after this: being blind longer is worse than four calls an hour."""
 _UNFORESEEN = "this is a defect of xdr-mcp: please report it, with what the log says of it"
-_ORIGIN = "origin"
-"""What a source's memory calls the beginning of its history."""
-_RESCANNED = "rescanned"
-"""And when the last finished rescan began."""
 
 
 class PollReport(Struct, kw_only=True):
@@ -75,22 +71,6 @@ class LeaseHeld(StoreError):
     """Another process polls this source into the same store."""
 
 
-async def read_again(store: Store, pace: Pace, now: datetime) -> dict[str, tuple[Window, ...]]:
-    """By source, what polling may yet read or read again: an alert in there that is forgotten would be told as new."""
-    return {state.source: await _needed(store, state, pace, now) for state in await store.states()}
-
-
-async def _needed(store: Store, state: SourceState, pace: Pace, now: datetime) -> tuple[Window, ...]:
-    memory = store.memory(state.source)
-    origin, rescanned = await _recall(memory, _ORIGIN), await _recall(memory, _RESCANNED)
-    return planning.needed(state.coverage, origin, rescanned, now, pace)
-
-
-async def _recall(memory: Memory, key: str) -> datetime | None:
-    remembered = await memory.recall(key)
-    return datetime.fromisoformat(remembered) if remembered else None
-
-
 class Poller:
     """Polls one source into the store while it holds the source's lease; follows whoever else holds it."""
 
@@ -106,6 +86,7 @@ class Poller:
     ) -> None:
         self._source = source
         self._store = store
+        self._history = History(store.memory(source.name))
         self._pace = pace
         self._holder = holder
         self._clock = clock
@@ -164,16 +145,6 @@ class Poller:
         self._gaps_rest = 0
         self._health = (await self._state()).health
         return await run_while_held(self._store, lease, lambda: self._attempt(lease))
-
-    async def reach_back(self, since: datetime) -> None:
-        """Have history begin at ``since`` at the latest: what lies between it and what is covered is due from now on.
-
-        Kept in the store, so that it is read by whoever polls, and read on after an interruption.
-        """
-        memory = self._store.memory(self._source.name)
-        origin = await _recall(memory, _ORIGIN)
-        if origin is None or since < origin:
-            await memory.remember(_ORIGIN, since.isoformat())
 
     async def _idle(self) -> None:
         while True:
@@ -251,7 +222,7 @@ class Poller:
         state = await self._state()
         coverage = await self._plausible(state.coverage, lease)
         now = self._now()
-        origin = await self._origin(now)
+        origin = await self._history.origin(now, self._pace.initial_lookback)
         look_back = self._pace.look_back(state.lag_p999)
         self._health = structs.replace(self._health, look_back=look_back.total_seconds())
         live, *gaps = due(coverage, origin, now, look_back)
@@ -305,7 +276,7 @@ class Poller:
         It goes on where it was cut off, if it was, so that it ends however often the vendor fails.
         """
         if not self._unscanned:
-            last = await self._rescanned(now)
+            last = await self._history.rescanned(now)
             if not self._pace.rescan_is_due(last, now, self._rescan_pages, self._source.limits.per_day):
                 return
             self._unscanned = rescan((await self._state()).coverage, origin, last, now, self._pace.rescan_span)
@@ -315,7 +286,7 @@ class Poller:
             rest = await self._read_newest(self._unscanned[-1], lease, report)
             self._unscanned[-1:] = [rest] if rest else []
         self._rescan_pages = report.pages - pages
-        await self._store.memory(self._source.name).remember(_RESCANNED, self._rescan_began.isoformat())
+        await self._history.note_rescan(self._rescan_began)
 
     async def _state(self) -> SourceState:
         name = self._source.name
@@ -324,25 +295,6 @@ class Poller:
     def _now(self) -> datetime:
         """The earlier of the two clocks: one that runs ahead must not have time called covered that is still to come."""
         return min(self._source.vendor_now(), self._clock())
-
-    async def _origin(self, now: datetime) -> datetime:
-        """Where history begins for this store: fixed by the first poll, unless its clock ran ahead."""
-        memory = self._store.memory(self._source.name)
-        remembered = await _recall(memory, _ORIGIN)
-        if remembered is not None and remembered < now:
-            return remembered
-        origin = now - self._pace.initial_lookback
-        await memory.remember(_ORIGIN, origin.isoformat())
-        return origin
-
-    async def _rescanned(self, now: datetime) -> datetime:
-        """When the last rescan that was finished began."""
-        memory = self._store.memory(self._source.name)
-        last = await _recall(memory, _RESCANNED)
-        if last is None:  # the first poll reads back far enough by itself
-            await memory.remember(_RESCANNED, now.isoformat())
-            return now
-        return last
 
     async def _read_hole(self, hole: Piece, lease: Lease, report: PollReport) -> None:
         rest: Piece | None = hole
