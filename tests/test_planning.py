@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from xdr_mcp.interfaces import Window
-from xdr_mcp.planning import Pace, Piece, around, claims_the_future, due, needed, polls_to_rest, rescan
+from xdr_mcp.planning import Pace, Piece, around, claims_the_future, crowded, due, needed, polls_to_rest, rescan
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -167,6 +168,58 @@ def test_a_crowd_at_an_instant_leaves_a_gap_around_it() -> None:
     assert around(wide) == wide
     gap = around(Window(START, START))
     assert gap.start < START < gap.end
+
+
+# ------------------------------------------------------------------------------------------------ crowds
+
+
+def test_a_hole_that_is_nothing_but_crowds_is_told_from_one_that_holds_more() -> None:
+    covered = (
+        Window(START, START + HOUR),
+        Window(START + 2 * HOUR, START + 4 * HOUR),
+        Window(START + 5 * HOUR, START + DAY),
+    )
+    first, second = Window(START + HOUR, START + 2 * HOUR), Window(START + 4 * HOUR, START + 5 * HOUR)
+    halves = [Window(second.start + HOUR / 2, second.end), Window(second.start, second.start + HOUR / 2)]
+    assert crowded(covered, []) == ()
+    assert crowded(covered, [first, *halves]) == (first, second)
+    assert crowded(covered, [first, halves[0]]) == (first,)
+    assert crowded(covered, [first, halves[1]]) == (first,)
+    assert crowded(covered, [first, Window(second.start - MINUTE, second.end + MINUTE)]) == (first, second)
+    assert crowded(covered[:2], [second]) == ()
+
+
+def test_a_hole_that_a_crowd_left_is_read_by_itself_with_no_look_back() -> None:
+    covered = (
+        Window(START, START + HOUR),
+        Window(START + 2 * HOUR, START + 3 * HOUR),
+        Window(START + 4 * HOUR, START + 5 * HOUR),
+    )
+    crowd, hole = Window(START + 3 * HOUR, START + 4 * HOUR), Window(START + HOUR, START + 2 * HOUR)
+    assert [piece.window for piece in due(covered, START, START + 6 * HOUR, MINUTE, (crowd,))] == [
+        Window(START + 5 * HOUR - MINUTE, START + 6 * HOUR),
+        Window(hole.start - MINUTE, hole.end),
+    ]
+
+
+@given(coverages(), coverages(), st.tuples(minutes, minutes).map(sorted), minutes)
+def test_what_is_read_beside_crowds_is_all_but_them_and_its_newest_part_stays_live(
+    covered: tuple[Window, ...], crowds: tuple[Window, ...], ends: list[datetime], moment: datetime
+) -> None:
+    holes = crowded(covered, [Window(before.end, after.start) for before, after in pairwise(covered)])
+    assert len(holes) == max(0, len(covered) - 1)
+    piece = Piece(Window(*ends), live=True)
+    for apart in (holes, crowds):
+        parts = piece.without(apart)
+        windows = tuple(part.window for part in parts)
+        assert [part.live for part in parts] == [True] + [False] * (len(parts) - 1)
+        assert windows[0].end == piece.window.end
+        assert list(windows) == sorted(windows, key=lambda window: window.end, reverse=True)
+        assert all(piece.window.start <= window.start <= window.end for window in windows)
+        assert holds((*windows, *apart), moment) or not holds((piece.window,), moment)
+        reaching_past = tuple(hole for hole in apart if hole.end > piece.window.end)
+        inside = any(hole.start < moment < hole.end for hole in apart if hole not in reaching_past)
+        assert not (inside and holds(windows, moment))
 
 
 # ------------------------------------------------------------------------------------------------ the look-back

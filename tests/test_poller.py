@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import anyio
+import httpx
 import pytest
 from model_vendor import START, ManualClock, ModelVendor
+from pydantic import SecretStr
 
 from xdr_mcp.errors import BadResponse, SourceError, Unavailable, WindowTooLarge
 from xdr_mcp.history import History, read_again
@@ -17,6 +20,10 @@ from xdr_mcp.lease import TTL
 from xdr_mcp.planning import Pace
 from xdr_mcp.poller import LeaseHeld, Poller, PollReport
 from xdr_mcp.query import Query
+from xdr_mcp.simulator import DEFAULT_TOKEN, Estate, create_app
+from xdr_mcp.sources.xdr.client import XdrClient
+from xdr_mcp.sources.xdr.options import XdrOptions
+from xdr_mcp.sources.xdr.source import XdrSource
 from xdr_mcp.store import open_store
 
 pytestmark = pytest.mark.anyio
@@ -413,6 +420,108 @@ async def test_a_crowd_that_is_late_in_what_was_covered_stays_a_gap_until_it_can
         await h.poller.once()
         assert len(await h.ids()) == 11
         assert (await h.state()).gaps == ()
+
+
+class AfterEachPoll:
+    """The store, and what happens when the end of a poll was told to it."""
+
+    def __init__(self, store: Store, happen: Callable[[], None]) -> None:
+        self._store = store
+        self._happen = happen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def report(self, *told: Any) -> None:
+        await self._store.report(*told)
+        self._happen()
+
+
+async def run_for(polls: int, poller: Callable[[Any], Poller], store: Store, happen: Callable[[], None]) -> Poller:
+    """Run it for so many polls; ``happen`` after each."""
+    count, enough = itertools.count(1), anyio.Event()
+
+    def end() -> None:
+        happen()
+        if next(count) == polls:
+            enough.set()
+
+    running = poller(AfterEachPoll(store, end))
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(running.run)
+            await enough.wait()
+            group.cancel_scope.cancel()
+    return running
+
+
+async def test_a_crowd_rests_for_twice_as_many_polls_each_time_while_all_around_it_is_read_in_every_poll(
+    tmp_path: Path,
+) -> None:
+    pace = Pace(interval=timedelta(milliseconds=1), shortest_look_back=2 * HOUR, rescan_every=timedelta(days=9))
+    async with house(tmp_path, pace=pace) as h:
+        instant = START - HOUR
+        for number in range(11):
+            h.vendor.put(f"crowd {number}", instant)
+        h.vendor.most_per_window = 10
+        asked: list[int] = []
+
+        def a_minute_goes_by() -> None:
+            asked.append(sum(window.start <= instant <= window.end for window in h.vendor.windows))
+            h.vendor.windows.clear()
+            h.clock.advance(minutes=1)
+            h.vendor.put(f"before {len(asked)}", instant - len(asked) * MINUTE)
+            h.vendor.put(f"after {len(asked)}", h.clock.now - len(asked) * MINUTE)
+
+        poller = await run_for(
+            11,
+            lambda store: Poller(h.vendor, store, pace=pace, holder="test:1:a", clock=h.clock),
+            h.store,
+            a_minute_goes_by,
+        )
+        assert asked[0] > 20
+        assert [poll for poll, times in enumerate(asked, 1) if times] == [1, 2, 5, 10]
+        assert max(asked[1:]) <= 3
+        assert await h.ids() == {f"{side} {number}" for side in ("before", "after") for number in range(1, 11)}
+        assert len((await h.state()).gaps) == 1
+        h.vendor.most_per_window = None
+        await poller.once()
+        assert len(await h.ids()) == 33
+        assert (await h.state()).gaps == ()
+
+
+async def test_a_burst_that_no_offset_reaches_costs_many_requests_once_and_few_from_then_on(tmp_path: Path) -> None:
+    clock, pace = ManualClock(), Pace(interval=timedelta(milliseconds=1), rescan_every=timedelta(days=9))
+    app = create_app(Estate(1, clock, rate=0, stories=False, history=timedelta(0)), offset_cap=6, largest_page=3)
+    options = XdrOptions(
+        base_url="http://vendor.test/xdr-alert",
+        auth_token=SecretStr(DEFAULT_TOKEN),
+        requests_per_minute=1_000_000,
+        page_size=3,
+    )
+    simulator = app.state.simulator
+    asked: list[int] = []
+
+    def a_minute_goes_by() -> None:
+        asked.append(simulator.requests.pop("alerts", 0))
+        if len(asked) == 1:
+            simulator.burst(21)
+        clock.advance(minutes=1)
+
+    async with open_store(tmp_path / "store.db", clock=clock) as store:
+        memory = store.memory("xdr")
+        async with XdrClient(options, memory=memory, clock=clock, transport=httpx.ASGITransport(app)) as client:
+            source = XdrSource("xdr", client, memory, clock)
+            await run_for(
+                12,
+                lambda store: Poller(source, store, pace=pace, holder="test:1:a", clock=clock),
+                store,
+                a_minute_goes_by,
+            )
+    _, found, *later = asked
+    tried = [poll for poll, requests in enumerate(later, 1) if requests > 2]
+    assert tried == [1, 4, 9]
+    assert max(later) < found / 2
 
 
 async def test_a_gap_that_cannot_be_read_does_not_slow_down_what_is_new(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from msgspec import Struct
 
@@ -84,6 +86,16 @@ class Piece(Struct, frozen=True):
         middle = window.start + window.length / 2
         return Piece(Window(middle, window.end), self.live), Piece(Window(window.start, middle), live=False)
 
+    def without(self, crowded: Iterable[Window]) -> list[Piece]:
+        """Its parts outside of these holes, which are apart and ascending; newest first, and the newest is always there."""
+        parts, end, live = [], self.window.end, self.live
+        for hole in reversed([hole for hole in crowded if self.window.start < hole.end <= end]):
+            parts.append(Piece(Window(hole.end, end), live))
+            end, live = hole.start, False
+        if not parts or self.window.start < end:
+            parts.append(Piece(Window(self.window.start, end), live))
+        return parts
+
     def certain(self, started: datetime, skew: timedelta, hold_back: timedelta) -> Window | None:
         """The part that is certainly complete when it was read whole: not the stretch that the vendor may still be indexing.
 
@@ -94,15 +106,22 @@ class Piece(Struct, frozen=True):
         return Window(self.window.start, end) if end >= self.window.start else None
 
 
-def due(covered: tuple[Window, ...], origin: datetime, now: datetime, look_back: timedelta) -> list[Piece]:
+def due(
+    covered: tuple[Window, ...],
+    origin: datetime,
+    now: datetime,
+    look_back: timedelta,
+    crowded: tuple[Window, ...] = (),
+) -> list[Piece]:
     """What is to be read, newest first: every hole in ``covered`` between ``origin`` and ``now``, and always the last stretch.
 
-    A hole that follows something covered starts ``look_back`` earlier, for what was indexed late.
+    A hole that follows something covered starts ``look_back`` earlier, for what was indexed late. Those of ``crowded`` are
+    left out: they are read by themselves.
     """
     holes: list[Window] = []
     start = origin
     for window in covered:
-        if start < window.start and start < now:
+        if start < window.start and start < now and Window(start, window.start) not in crowded:
             holes.append(Window(start, min(window.start, now)))
         start = max(start, window.end)
     holes.append(Window(min(start, now), now))
@@ -147,6 +166,21 @@ def claims_the_future(covered: tuple[Window, ...], latest: datetime) -> bool:
 def around(crowd: Window) -> Window:
     """What has to stay a gap so that a crowd is read again: a little more than an instant, where it is one."""
     return crowd if crowd.length else Window(crowd.start - SHORTEST_WINDOW, crowd.end + SHORTEST_WINDOW)
+
+
+def crowded(covered: tuple[Window, ...], crowds: Iterable[Window]) -> tuple[Window, ...]:
+    """The holes in ``covered``, ascending, that ``crowds`` fill from end to end: nothing else in there is unread."""
+    ascending = sorted(crowds, key=lambda crowd: crowd.start)
+    holes = (Window(before.end, after.start) for before, after in pairwise(covered))
+    return tuple(hole for hole in holes if _filled(hole, ascending))
+
+
+def _filled(hole: Window, ascending: Iterable[Window]) -> bool:
+    reached = hole.start
+    for crowd in ascending:
+        if crowd.start <= reached:
+            reached = max(reached, crowd.end)
+    return reached >= hole.end
 
 
 def polls_to_rest(failures: int) -> int:

@@ -27,6 +27,7 @@ from xdr_mcp.planning import (
     Piece,
     around,
     claims_the_future,
+    crowded,
     due,
     polls_to_rest,
     rescan,
@@ -101,7 +102,10 @@ class Poller:
         self._gap_failures = 0
         self._gaps_rest = 0
         """Polls for which gaps are left alone."""
-        self._crowds: list[WindowTooLarge] = []
+        self._crowds: list[Window] = []
+        """Moments that hold more than the vendor can page through, as far as they are gaps still."""
+        self._too_large: list[WindowTooLarge] = []
+        """Of this poll, one for each crowd that it met."""
         self._live_pages = 1
         self._rescan_pages = 1
         self._troubles = 0
@@ -225,16 +229,19 @@ class Poller:
         origin = await self._history.origin(now, self._pace.initial_lookback)
         look_back = self._pace.look_back(state.lag_p999)
         self._health = structs.replace(self._health, look_back=look_back.total_seconds())
-        live, *gaps = due(coverage, origin, now, look_back)
-        self._crowds = []
-        await self._read_hole(live, lease, report)
+        self._too_large = []
+        apart = crowded(coverage, self._crowds)
+        self._crowds = list(apart)
+        live, *gaps = due(coverage, origin, now, look_back, apart)
+        for part in live.without(apart):
+            await self._read_hole(part, lease, report)
         self._live_pages = (
             report.pages if coverage else 1
         )  # the first poll reads history, and tells nothing of the next
-        await self._read_gaps(gaps, lease, report)
+        await self._read_gaps([*gaps, *(Piece(crowd, live=False) for crowd in apart)], lease, report)
         await self._read_again(origin, now, lease, report)
-        if self._crowds:
-            raise self._crowds[0]
+        if self._too_large:
+            raise self._too_large[0]
 
     async def _plausible(self, coverage: tuple[Window, ...], lease: Lease) -> tuple[Window, ...]:
         """What was read whole, without its last stretch where it ends in a time to come.
@@ -254,14 +261,14 @@ class Poller:
         if not gaps or self._gaps_rest:
             self._gaps_rest = max(0, self._gaps_rest - 1)
             return
-        windows, crowds = report.windows, len(self._crowds)
+        windows, crowds = report.windows, len(self._too_large)
         try:
             for gap in gaps:
                 await self._read_hole(gap, lease, report)
         except SourceError:
             self._let_gaps_rest(progress=report.windows > windows)
             raise
-        if len(self._crowds) > crowds:
+        if len(self._too_large) > crowds:
             self._let_gaps_rest(progress=False)
         else:
             self._gap_failures = 0
@@ -329,8 +336,10 @@ class Poller:
             )
         except WindowTooLarge as error:
             if piece.window.length <= SHORTEST_WINDOW:
-                self._crowds.append(_crowd(piece.window, error))
-                await self._store.uncover(self._source.name, around(piece.window), lease)
+                crowd = around(piece.window)
+                self._crowds.append(crowd)
+                self._too_large.append(_crowd(piece.window, error))
+                await self._store.uncover(self._source.name, crowd, lease)
             else:
                 for half in piece.halves():
                     await self._read(half, lease, report)
