@@ -1,21 +1,35 @@
-"""Airbyte's Python CDK: a declarative source, records into one file of JSON lines. Normalises nothing, keeps no index."""
+"""Airbyte's Python CDK: an incremental declarative source, its messages on stdout, which is a file. Normalises nothing, keeps no index.
+
+It is what a connector that polls has to be: a cursor on the updated time from 24 hours ago, oldest first. The CDK takes a cursor
+from the top level of a record only, and the API has its times below ``attributes``, so that the record gets a field added, the way
+the CDK's reference names. That costs a quarter of the speed: 280 µs of the processor an alert, against 215 for a full refresh that
+remembers nothing. Lifting all attributes instead (``DpathFlattenFields``) took 710; more workers or windows of an hour changed nothing.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
-from airbyte_cdk.entrypoint import AirbyteEntrypoint
+from airbyte_cdk.entrypoint import launch
 from airbyte_cdk.sources.declarative.concurrent_declarative_source import ConcurrentDeclarativeSource
 
 PAGE = 1000
+TIME = "%Y-%m-%dT%H:%M:%S.%_msZ"
 
 
 def manifest(url: str) -> dict[str, Any]:
+    asked = {
+        "page[limit]": str(PAGE),
+        "sort": "updatedAt",
+        "filter[updatedAt]": '{"gte": "{{ stream_interval.start_time }}", "lte": "{{ stream_interval.end_time }}"}',
+    }
     stream = {
         "type": "DeclarativeStream",
         "name": "alerts",
@@ -27,7 +41,7 @@ def manifest(url: str) -> dict[str, Any]:
                 "url_base": url,
                 "path": "/api/v1/alerts",
                 "http_method": "GET",
-                "request_parameters": {"page[limit]": str(PAGE), "sort": "-updatedAt"},
+                "request_parameters": asked,
             },
             "record_selector": {
                 "type": "RecordSelector",
@@ -41,6 +55,28 @@ def manifest(url: str) -> dict[str, Any]:
                     "field_name": "page[offset]",
                 },
                 "pagination_strategy": {"type": "OffsetIncrement", "page_size": PAGE},
+            },
+        },
+        "transformations": [
+            {
+                "type": "AddFields",
+                "fields": [
+                    {
+                        "type": "AddedFieldDefinition",
+                        "path": ["updatedAt"],
+                        "value": "{{ record['attributes']['updatedAt'] }}",
+                    }
+                ],
+            }
+        ],
+        "incremental_sync": {
+            "type": "DatetimeBasedCursor",
+            "cursor_field": "updatedAt",
+            "datetime_format": TIME,
+            "start_datetime": {
+                "type": "MinMaxDatetime",
+                "datetime": "{{ config['start'] }}",
+                "datetime_format": TIME,
             },
         },
         "schema_loader": {
@@ -58,22 +94,22 @@ def manifest(url: str) -> dict[str, Any]:
 
 
 def main(url: str, folder: Path) -> None:
-    schema = {"type": "object"}
-    named = {"name": "alerts", "json_schema": schema, "supported_sync_modes": ["full_refresh"]}
-    catalog = {"streams": [{"stream": named, "sync_mode": "full_refresh", "destination_sync_mode": "append"}]}
-    (folder / "config.json").write_text("{}")
+    named = {"name": "alerts", "json_schema": {"type": "object"}, "supported_sync_modes": ["incremental"]}
+    catalog = {"streams": [{"stream": named, "sync_mode": "incremental", "destination_sync_mode": "append"}]}
+    config = {"start": f"{datetime.now(UTC) - timedelta(hours=24):%Y-%m-%dT%H:%M:%S.000Z}"}
+    (folder / "config.json").write_text(json.dumps(config))
     (folder / "catalog.json").write_text(json.dumps(catalog))
-    source = ConcurrentDeclarativeSource(config={}, source_config=manifest(url))
-    entry = AirbyteEntrypoint(source)
+    source = ConcurrentDeclarativeSource(config=config, source_config=manifest(url))
     arguments = ["read", "--config", str(folder / "config.json"), "--catalog", str(folder / "catalog.json")]
+    terminal = os.dup(1)
+    with (folder / "messages.jsonl").open("wb") as file:
+        os.dup2(file.fileno(), 1)
     began, worked = time.perf_counter(), time.process_time()
-    alerts = 0
-    with (folder / "alerts.jsonl").open("w", encoding="utf-8") as file:
-        for message in entry.run(entry.parse_args(arguments)):
-            if message.startswith('{"type":"RECORD"'):
-                alerts += 1
-                file.write(f"{message}\n")
-    told = {"alerts": alerts, "seconds": time.perf_counter() - began, "cpu": time.process_time() - worked}
+    launch(source, arguments)
+    told = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - worked}
+    os.dup2(terminal, 1)
+    with (folder / "messages.jsonl").open("rb") as messages:
+        told["alerts"] = sum(message.startswith(b'{"type":"RECORD"') for message in messages)
     print(json.dumps(told | {"peak": getrusage(RUSAGE_SELF).ru_maxrss / 1024}))
 
 
