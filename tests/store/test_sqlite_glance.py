@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import apsw
 import pytest
+from contract_stores import save
+from loop_calls import called
+from model_vendor import START, record
 from strategies import NOW
 
+from xdr_mcp.alert import Severity
 from xdr_mcp.errors import StoreUnusable
-from xdr_mcp.query import parse
+from xdr_mcp.query import Query, parse
+from xdr_mcp.store import open_store
 from xdr_mcp.store.sqlite.file import migrations
-from xdr_mcp.store.sqlite.glance import MOST_COUNTED, MOST_ROWS, Glance, short
+from xdr_mcp.store.sqlite.glance import MOST_COUNTED, MOST_ROWS, MOST_STEPS, Glance, short, short_count
+
+SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 
 
 @pytest.fixture
@@ -55,10 +64,9 @@ def test_a_listing_that_follows_one_list_from_its_newest_end_is_short(text: str)
             "host:a or host:b",
             "host:a user:b",
             "host:a severity:high",
-            "severity:high status:new",
         ),
         *('"two words"', "ransom*", "s4", "everything"),
-        *("risk_score>=80", "until:-24h", "created:2026-01-01", "updated>-1h"),
+        *("risk_score>=80", "until:-24h host:a", "created!=2026-01-01", "updated>-1h"),
     ],
 )
 def test_what_intersects_skips_or_looks_up_is_not_short(text: str) -> None:
@@ -66,13 +74,44 @@ def test_what_intersects_skips_or_looks_up_is_not_short(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "counted"),
-    [("", True), ("host:web-01", True), ("ransom", True), ("severity>=high", False), ("since:-24h", False)],
+    "text", ["", "severity:high status:new", "until:-24h", "created:2026-01-01", "not (severity:low or status:new)"]
 )
-def test_one_list_is_counted_so_far_and_tallies_are_not(text: str, counted: bool) -> None:  # noqa: FBT001 (a case of the table)
+def test_what_tallies_answer_is_walked_through_and_counted(text: str) -> None:
     root = parse(text, now=NOW).root
-    assert short(root, MOST_ROWS, MOST_COUNTED) == counted
-    assert short(root, MOST_ROWS, MOST_COUNTED + 1) == (root is None)
+    assert short(root, MOST_ROWS, MOST_COUNTED + 1)
+    assert short_count(root, None)
+
+
+@pytest.mark.parametrize("text", ["host:web-01", "ransom", "ransom since:-24h"])
+def test_one_list_is_counted_so_far(text: str) -> None:
+    root = parse(text, now=NOW).root
+    assert short(root, MOST_ROWS, MOST_COUNTED)
+    assert short_count(root, MOST_COUNTED)
+    assert not short(root, MOST_ROWS, MOST_COUNTED + 1)
+    assert not short_count(root, MOST_COUNTED + 1)
+    assert not short_count(root, None)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("text", ["severity:critical status:new", "severity:critical"])
+async def test_what_takes_longer_than_it_seems_is_found_in_a_thread(tmp_path: Path, text: str) -> None:
+    """Two of many thousand, the oldest."""
+    async with open_store(tmp_path / "store.db") as store:
+        rare = [record(str(n), START, created=START - DAY, severity=Severity.CRITICAL) for n in range(2)]
+        common = [record(str(n), START, created=START + n * SECOND) for n in range(2, MOST_STEPS // 4)]
+        await save(store, *rare, *common)
+        query = parse(text, now=NOW)
+        found = []
+
+        async def find() -> None:
+            found.append(await store.find(query, 1, most=10))
+
+        for hops in (1, 1):
+            assert (await called(find))["anyio.to_thread.run_sync"] == hops
+        assert (await called(partial(store.find, Query(), 10)))["anyio.to_thread.run_sync"] == 0  # nothing was broken
+    assert [(len(each.alerts), each.total, each.alerts[0].severity) for each in found] == [
+        (1, 2, Severity.CRITICAL)
+    ] * 2
 
 
 def test_a_locked_file_is_not_waited_for(path: Path) -> None:

@@ -1,11 +1,12 @@
 """Reads on the event loop, for answers that are known to be short: the way to a thread and back costs more than most of them.
 
-What is read here touches a bounded number of rows, found by index, whatever is stored: no wildcard, no intersection, no count by
-walking far. It never waits for a lock.
+What is read here follows one list in the full-text index, or walks through alerts or tallies as far as ``MOST_STEPS``, whatever
+is stored: no wildcard, no intersection. It never waits for a lock.
 """
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
 import apsw
@@ -26,9 +27,18 @@ if TYPE_CHECKING:
 MOST_ROWS = 100
 """Of a listing that is read on the event loop."""
 MOST_COUNTED = 10_000
-"""Of a list that is counted there: a third of a millisecond. Tallies have a row for each day and level, so they may take longer."""
+"""Of a list that is counted there: a third of a millisecond."""
+MOST_STEPS = 30_000
+"""Of SQLite's machine: a third of a millisecond, in which it compares five thousand alerts. Steps inside the full-text index do
+not count."""
+_LOOK_EVERY = 5_000
+"""Steps. Those of earlier runs of a statement count, so it is the looks since the beginning that say how far this one went."""
 
 _T = TypeVar("_T")
+
+
+class TooLong(Exception):
+    """It is not short after all."""
 
 
 class Glance:
@@ -46,16 +56,31 @@ class Glance:
         Raises:
             StoreUnusable: it was closed, or a newer program has upgraded the file.
             apsw.BusyError: somebody has the file locked, for a moment.
+            TooLong: it would take more than ``MOST_STEPS``.
         """
         if self._closed:
             raise StoreUnusable(f"The store {self._path} was closed. Open it again")
         if self._reader is None:
             self._reader = Reader(self._path, self._known, patience=0)
         try:
-            return self._reader(work)
+            done = self._reader(lambda connection: self._within_bounds(connection, work))
         except apsw.Error:
             self._reader = None
             raise
+        if isinstance(done, TooLong):
+            raise done
+        return done
+
+    def _within_bounds(self, connection: apsw.Connection, work: Callable[[apsw.Connection], _T]) -> _T | TooLong:
+        """What ``work`` returns. What went too far is no failure of the connection, so it is returned, not raised."""
+        looks = count(1)
+        connection.set_progress_handler(lambda: next(looks) > MOST_STEPS // _LOOK_EVERY, _LOOK_EVERY)
+        try:
+            return work(connection)
+        except apsw.InterruptError:
+            return TooLong()
+        finally:
+            connection.set_progress_handler(None)
 
     def close(self) -> None:
         """Nothing is read any more."""
@@ -66,16 +91,23 @@ class Glance:
 
 
 def short(root: Node | None, limit: int, most: int | None = None) -> bool:
-    """Whether a page of this query's listing is found by walking one list from its newest end, and its total (``most``) is.
+    """Whether a page of this query's listing is likely to be found within bounds, and its total (``most``), too.
 
     Raises:
         QueryError: it is nested too deeply.
     """
     refuse_depth(root)
-    lists = [node for node in conjuncts(root) if not _since(node)]
-    if limit > MOST_ROWS or len(lists) > 1 or not all(map(_one_list, lists)):
-        return False
-    return root is None or most is None or (most <= MOST_COUNTED and tallied(root) is None)
+    return limit <= MOST_ROWS and (tallied(root) is not None or (_one_list(root) and (most or 0) <= MOST_COUNTED))
+
+
+def short_count(root: Node | None, most: int | None) -> bool:
+    """Whether a count is.
+
+    Raises:
+        QueryError: it is nested too deeply.
+    """
+    refuse_depth(root)
+    return tallied(root) is not None or (most is not None and most <= MOST_COUNTED and _one_list(root))
 
 
 def _since(node: Node) -> bool:
@@ -83,7 +115,12 @@ def _since(node: Node) -> bool:
     return isinstance(node, Moment) and node.field == "created" and node.comparison in {Comparison.GE, Comparison.GT}
 
 
-def _one_list(node: Node) -> bool:
+def _one_list(root: Node | None) -> bool:
+    lists = [node for node in conjuncts(root) if not _since(node)]
+    return len(lists) <= 1 and all(map(_is_list, lists))
+
+
+def _is_list(node: Node) -> bool:
     match node:
         case Term():
             return node.pattern.exact is not None

@@ -80,9 +80,9 @@ class Selection(Struct, frozen=True):
     parameters: tuple[int | float | str, ...]
 
 
-def asked(connection: apsw.Connection, query: Query, as_of: datetime | None = None) -> Asked:
-    """The query, compiled for this snapshot. Raises QueryError."""
-    where = compile_where(query.root, partial(fitting, connection), partial(share, connection))
+def asked(connection: apsw.Connection, query: Query, as_of: datetime | None = None, *, walking: bool = False) -> Asked:
+    """The query, compiled for this snapshot; ``walking`` is as for ``compile_where``. Raises QueryError."""
+    where = compile_where(query.root, partial(fitting, connection), partial(share, connection), walking=walking)
     return Asked(query, where, None if as_of is None else seq_at(connection, as_of))
 
 

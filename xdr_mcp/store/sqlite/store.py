@@ -6,6 +6,7 @@ Every method is one transaction or one snapshot; what it promises is told in ``i
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -33,7 +34,7 @@ from xdr_mcp.store.sqlite import proposals, retention, revisions, sources
 from xdr_mcp.store.sqlite.bell import Bell
 from xdr_mcp.store.sqlite.counting import grouped
 from xdr_mcp.store.sqlite.file import explained
-from xdr_mcp.store.sqlite.glance import Glance, short
+from xdr_mcp.store.sqlite.glance import Glance, TooLong, short, short_count
 from xdr_mcp.store.sqlite.keys import microseconds, moment
 from xdr_mcp.store.sqlite.listing import asked, counted, listed
 from xdr_mcp.store.sqlite.past import seq_at
@@ -184,12 +185,17 @@ class SqliteStore:
         most: int | None = None,
     ) -> Found:
         """See ``Store.find``."""
-        read = self._glance_at if as_of is None and short(query.root, limit, most) else self._database.read
-        return await read(lambda connection: listed(connection, asked(connection, query, as_of), limit, after, most))
+
+        def page(connection: apsw.Connection, *, walking: bool = False) -> Found:
+            return listed(connection, asked(connection, query, as_of, walking=walking), limit, after, most)
+
+        if as_of is None and short(query.root, limit, most):
+            return await self._glance_at(partial(page, walking=True), page)
+        return await self._database.read(page)
 
     async def count(self, query: Query, as_of: datetime | None = None, most: int | None = None) -> int:
         """See ``Store.count``."""
-        read = self._glance_at if as_of is None and query.root is None else self._database.read
+        read = self._glance_at if as_of is None and short_count(query.root, most) else self._database.read
         return await read(lambda connection: counted(connection, asked(connection, query, as_of), most))
 
     async def count_by(self, query: Query, by: Sequence[str], limit: int, as_of: datetime | None = None) -> Grouped:
@@ -312,12 +318,17 @@ class SqliteStore:
 
         await self._database.write(work)
 
-    async def _glance_at(self, work: Callable[[apsw.Connection], _T]) -> _T:
-        """What ``work`` reads in some microseconds, here; in a thread while somebody has the file locked."""
+    async def _glance_at(
+        self, work: Callable[[apsw.Connection], _T], otherwise: Callable[[apsw.Connection], _T] | None = None
+    ) -> _T:
+        """What ``work`` reads in some microseconds, here.
+
+        While somebody has the file locked, or when it takes longer, in a thread: by ``otherwise``, where there is another way.
+        """
         await checkpoint()
-        with explained(self._path), suppress(apsw.BusyError):
+        with explained(self._path), suppress(apsw.BusyError, TooLong):
             return self._glance(work)
-        return await self._database.read(work)
+        return await self._database.read(otherwise or work)
 
     def _look(self) -> int:
         """The newest seq, as far as it can be seen without waiting."""
