@@ -11,10 +11,12 @@ import unicodedata
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from xdr_mcp.alert import Alert, Entity, EntityKind
+from msgspec import Struct
+
+from xdr_mcp.alert import Alert, Attack, Entity, EntityKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 VALUE_LIMIT = 4_096
 """A keyword value is cut after this many folded characters; so is the value a query asks for."""
@@ -31,6 +33,8 @@ _ASCII_WORDS = bytes(ord(chr(byte).lower()) if chr(byte).isalnum() else 32 for b
 """What each byte of ASCII text is within words: itself, its lower case, or a blank."""
 _HANGUL_FILLERS = frozenset("\u115f\u1160")
 _ENTITY_FIELDS = frozenset(EntityKind)
+SHORTENED = frozenset({EntityKind.HOST, EntityKind.USER, EntityKind.FILE, EntityKind.PROCESS})
+"""Kinds whose values are also called by a shorter form."""
 _PATHS = frozenset({EntityKind.FILE, EntityKind.PROCESS})
 _PATH_SEPARATOR = re.compile(r"[\\/]")
 _ADDRESS = re.compile(r"[0-9.]*|.*:.*", re.DOTALL)
@@ -79,29 +83,36 @@ def words_of(text: str) -> tuple[str, ...]:
     Joined with blanks they are read back as the same words by a tokenizer that separates at every ASCII character that is
     no letter or digit, and keeps all others (FTS5's ``ascii``).
     """
-    return _words_again(text) if len(text) <= _SHORT else _words(text)
+    return tuple(line_of(text).split())
 
 
-def _words(text: str) -> tuple[str, ...]:
+def line_of(text: str) -> str:
+    """The words of a text, joined with single blanks."""
+    return _line_again(text) if len(text) <= _SHORT else rare_line_of(text)
+
+
+def rare_line_of(text: str) -> str:
+    """The same of a text that seldom comes back, and is not worth remembering."""
     found = text.encode().translate(_ASCII_WORDS).decode().split() if text.isascii() else _WORD.findall(_fold(text))
-    return tuple([word[:WORD_LIMIT] for word in found])
+    line = " ".join(found)
+    return line if len(line) <= WORD_LIMIT else " ".join([word[:WORD_LIMIT] for word in found])
 
 
-_words_again = lru_cache(maxsize=8_192)(_words)
+_line_again = lru_cache(maxsize=8_192)(rare_line_of)
 
 
 def value_of(text: str) -> str:
     """A keyword value as it is stored and asked for: folded and cut; empty when nothing is left of it."""
-    return _value_again(text) if len(text) <= _SHORT else _rare_value_of(text)
+    return _value_again(text) if len(text) <= _SHORT else rare_value_of(text)
 
 
-def _rare_value_of(text: str) -> str:
+def rare_value_of(text: str) -> str:
     """The same of a text that seldom comes back, such as an id, and is not worth remembering."""
     folded = _fold(text)
     return folded if len(folded) <= VALUE_LIMIT else folded[:VALUE_LIMIT].rstrip()
 
 
-_value_again = lru_cache(maxsize=8_192)(_rare_value_of)
+_value_again = lru_cache(maxsize=8_192)(rare_value_of)
 
 
 def texts_of(alert: Alert) -> tuple[tuple[str, str], ...]:
@@ -110,40 +121,61 @@ def texts_of(alert: Alert) -> tuple[tuple[str, str], ...]:
     ``other`` holds what free text is expected to find besides: ids, rule, product, assignee, ATT&CK, labels, entities.
     """
     return (
-        ("title", _column(alert.title)),
-        ("description", _column(alert.description)),
-        ("other", _column(*dict.fromkeys(_other(alert)))),
+        ("title", column_of((line_of(alert.title),))),
+        ("description", column_of((line_of(alert.description),))),
+        ("other", column_of(map(line_of, dict.fromkeys(_other(alert))))),
     )
 
 
-def _column(*texts: str) -> str:
-    """One text at least."""
-    joined = " ".join(texts)
-    if joined.isascii():  # all in one go: nothing is gained by remembering parts
-        found = joined.encode().translate(_ASCII_WORDS).decode().split()
-        if max(map(len, texts)) > WORD_LIMIT:
-            found = [word[:WORD_LIMIT] for word in found]
-        words = " ".join(found)
-    else:
-        words = " ".join([" ".join(part) for text in texts if (part := words_of(text))])
+def column_of(lines: Iterable[str]) -> str:
+    """A text column of these words."""
+    words = " ".join(filter(None, lines))
     return words if len(words) <= TEXT_LIMIT else words[:TEXT_LIMIT].rstrip()
 
 
-def _other(alert: Alert) -> list[str]:
-    texts = [
-        alert.vendor_id,
-        alert.rule_name,
-        alert.rule_id,
-        alert.category,
-        alert.product,
-        alert.vendor,
-        alert.assignee,
-    ]
+def _other(alert: Alert) -> Iterator[str]:
+    yield alert.vendor_id
+    yield from facts_of(alert).texts
     for attack in alert.attacks:
-        texts += filter(None, (attack.technique, attack.technique_name, attack.tactic, attack.tactic_name))
-    texts += alert.labels
-    texts += [entity.value for entity in alert.entities]
-    return texts
+        yield from attack_texts(attack)
+    yield from alert.labels
+    for entity in alert.entities:
+        yield entity.value
+
+
+class Facts(Struct, frozen=True):
+    """What many alerts have in common."""
+
+    source: str
+    product: str
+    vendor: str
+    tenant: str
+    category: str
+    rule_id: str
+    rule_name: str
+    assignee: str
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What of it is found as text."""
+        return self.rule_name, self.rule_id, self.category, self.product, self.vendor, self.assignee
+
+    @property
+    def terms(self) -> tuple[tuple[str, str], ...]:
+        """(field, value)."""
+        return (
+            *(("source", self.source), ("product", self.product), ("vendor", self.vendor), ("tenant", self.tenant)),
+            *(("category", self.category), ("rule", self.rule_id), ("rule", self.rule_name)),
+            ("assignee", self.assignee),
+        )
+
+
+def facts_of(alert: Alert) -> Facts:
+    """Its facts."""
+    return Facts(
+        *(alert.source, alert.product, alert.vendor, alert.tenant, alert.category),
+        *(alert.rule_id, alert.rule_name, alert.assignee),
+    )
 
 
 def terms_of(alert: Alert) -> tuple[tuple[str, str], ...]:
@@ -159,10 +191,10 @@ def terms_of(alert: Alert) -> tuple[tuple[str, str], ...]:
 
 def own_terms_of(alert: Alert) -> tuple[tuple[str, str], ...]:
     """``terms_of`` without ``entity``."""
-    pairs = [("id", _rare_value_of(alert.id)), ("id", _rare_value_of(alert.vendor_id))]
-    pairs += [(field, value_of(text)) for field, text in _terms(alert) if text]
+    pairs = [("id", rare_value_of(alert.id)), ("id", rare_value_of(alert.vendor_id))]
+    pairs += [(field, value_of(text)) for field, text in _terms(alert)]
     for entity in alert.entities:
-        pairs += _entity_pairs_again(entity) if len(entity.value) <= _SHORT else _entity_pairs(entity)
+        pairs += _entity_terms_again(entity) if len(entity.value) <= _SHORT else entity_terms(entity)
     return tuple([pair for pair in dict.fromkeys(pairs) if pair[1]])
 
 
@@ -172,31 +204,43 @@ def spelling(alert: Alert, field: str, value: str) -> str:
         (name, form) for entity in alert.entities for form in forms_of(entity) for name in (entity.kind, "entity")
     ]
     own = [("id", alert.id), ("id", alert.vendor_id), *_terms(alert), *entities]
-    return next(text for name, text in own if text and name == field and value_of(text) == value)
+    return next(text for name, text in own if name == field and value_of(text) == value)
 
 
-def _terms(alert: Alert) -> list[tuple[str, str | None]]:
+def _terms(alert: Alert) -> Iterator[tuple[str, str]]:
     """What is neither an id nor an entity, as the alert spells it."""
-    terms: list[tuple[str, str | None]] = [
-        *(("source", alert.source), ("product", alert.product), ("vendor", alert.vendor), ("tenant", alert.tenant)),
-        *(("category", alert.category), ("rule", alert.rule_id), ("rule", alert.rule_name)),
-        ("assignee", alert.assignee),
-    ]
-    terms += [("label", label) for label in alert.labels]
+    yield from facts_of(alert).terms
+    for label in alert.labels:
+        yield "label", label
     for attack in alert.attacks:
-        terms += (("tactic", attack.tactic), ("tactic", attack.tactic_name))
-        terms += (("technique", attack.technique), ("technique", attack.technique_name))
-        if attack.technique and (parent := _ATTACK_TECHNIQUE.fullmatch(fold(attack.technique))):
-            terms.append(("technique", parent[1].upper()))
-    return terms
+        yield from attack_terms(attack)
 
 
-def _entity_pairs(entity: Entity) -> tuple[tuple[str, str], ...]:
+def attack_texts(attack: Attack) -> tuple[str, ...]:
+    """What of a reference is found as text."""
+    texts = (attack.technique, attack.technique_name, attack.tactic, attack.tactic_name)
+    return tuple([text for text in texts if text])
+
+
+def attack_terms(attack: Attack) -> Iterator[tuple[str, str]]:
+    """(field, value as it is spelled) of a reference."""
+    for text in (attack.tactic, attack.tactic_name):
+        if text:
+            yield "tactic", text
+    for text in (attack.technique, attack.technique_name):
+        if text:
+            yield "technique", text
+    if attack.technique and (parent := _ATTACK_TECHNIQUE.fullmatch(fold(attack.technique))):
+        yield "technique", parent[1].upper()
+
+
+def entity_terms(entity: Entity) -> tuple[tuple[str, str], ...]:
+    """(field, folded value) of an entity."""
     kind = entity.kind.value
-    return tuple([(kind, _rare_value_of(form)) for form in forms_of(entity)])
+    return tuple([(kind, rare_value_of(form)) for form in forms_of(entity)])
 
 
-_entity_pairs_again = lru_cache(maxsize=8_192)(_entity_pairs)
+_entity_terms_again = lru_cache(maxsize=8_192)(entity_terms)
 
 
 def forms_of(entity: Entity) -> Iterator[str]:

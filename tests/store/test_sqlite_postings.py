@@ -1,0 +1,55 @@
+"""What alerts are found by: made of parts that are remembered, and the same as if nothing were."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from model_vendor import START, record
+from strategies import alerts, texts
+
+from xdr_mcp.alert import Alert, Attack, Entity, EntityKind
+from xdr_mcp.query import texts_of
+from xdr_mcp.query.text import own_terms_of
+from xdr_mcp.store.sqlite.postings import posted, presence, token
+
+LONG = 20_000
+
+
+def long_alert(text: str) -> Alert:
+    """An alert that has this text wherever it can."""
+    return record(
+        text,
+        START,
+        title=text,
+        description=text,
+        rule_name=text,
+        attacks=(Attack(technique_name=text),),
+        entities=tuple(Entity(kind, text) for kind in EntityKind),
+        labels=(text,),
+    ).alert
+
+
+@settings(deadline=None)
+@given(st.lists(alerts(texts | st.sampled_from("aàﷺ").map(lambda character: character * 300)), min_size=1, max_size=3))
+def test_an_alert_is_found_by_its_texts_values_and_levels_whatever_is_remembered(drawn: list[Alert]) -> None:
+    for alert in (*drawn, *drawn):
+        *columns, tokens = posted(alert)
+        assert columns == [text for _, text in texts_of(alert)]
+        levels = {f"s{alert.severity.rank}", f"w{alert.status.ocsf_id}", f"v{alert.verdict.ocsf_id}"}
+        values = {made for field, value in own_terms_of(alert) for made in (token(field, value), presence(field))}
+        assert set(tokens.split(" ")) == {"everything", *levels, *values}
+
+
+def test_what_is_long_is_not_remembered() -> None:
+    """Nor what is long and has no visible character."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(3):
+            posted(long_alert(f"{number}" + "\N{ZERO WIDTH SPACE}" * LONG))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < LONG
