@@ -109,6 +109,8 @@ async def fill(path: Path, alerts: int) -> None:
             numbers = range(start, min(start + PAGE, alerts))
             await save(store, [made(number, alerts) for number in numbers])
             await save(store, [made(number, alerts, 2) for number in numbers if number % CHANGED == 0])
+        while await store.tidy():  # as a server does when little is saved
+            pass
 
 
 # ---------------------------------------------------------------- the questions

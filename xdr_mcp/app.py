@@ -31,6 +31,7 @@ from xdr_mcp.settings import Settings
 from xdr_mcp.setup import Setup, warn_of_unknown
 from xdr_mcp.sinks.archive import Archive
 from xdr_mcp.sinks.archived import ArchivedChanges, Tell
+from xdr_mcp.tidying import Tidying
 from xdr_mcp.triage import Approvals
 from xdr_mcp.write_back import proposing, writable
 
@@ -189,6 +190,7 @@ def _filling(setup: Setup, store: Store, sources: list[Source], progress: Progre
     name = holder_name()
     pollers = [Poller(source, store, pace=pace(setup.settings), holder=name, progress=progress) for source in sources]
     works: list[Work] = [*(poller.run for poller in pollers), Delivery(_archive(setup), store, holder=name).run]
+    works.append(Tidying(store).run)
     if setup.settings.triage != "off":
         works.append(Approvals(store, writable(sources), holder=name).run)
     return [*works, _retention(setup, store, name).run] if policy(setup.settings) else works

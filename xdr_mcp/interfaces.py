@@ -474,6 +474,13 @@ class Store(Protocol):
         """
         ...
 
+    async def tidy(self) -> bool:
+        """Put in order a little of what saving left behind, so that questions are answered faster; whether there may be more.
+
+        In one short transaction. No answer changes.
+        """
+        ...
+
     # -- the asker's side
 
     # ``as_of`` asks what was known at a moment, by the time of saving: versions saved later, and alerts first seen later,

@@ -1044,6 +1044,36 @@ async def test_a_later_revision_is_restored_though_the_one_before_it_is_missing(
         assert (newest.seq, newest.revision) == (90, 4)
 
 
+# ------------------------------------------------------------------------------------------------ order
+
+
+async def put_in_order(store: Store) -> None:
+    for _ in range(100):
+        if not await store.tidy():
+            return
+    raise AssertionError("there is no end to it")
+
+
+async def test_a_store_that_was_put_in_order_answers_as_before(store: Store, clock: ManualClock) -> None:
+    await fill_with_versions(store, clock)
+    for number in range(20):
+        await save(store, record(f"more-{number}", START + number * SECOND, title=f"word{number % 3} of many"))
+    await store.forget(Keep(alerts=15), {"model": ()}, (), await lease_of(store, "retention"))
+    queries = [parse(text, now=NOW) for text in ("", "word1", "not word1", "word*", '"of many"', "id:more-19")]
+
+    async def answers() -> list[object]:
+        pages = [await store.find(query, 100) for query in queries]
+        counts = [await store.count(query) for query in queries]
+        groups = [await store.count_by(query, ["label"], 10) for query in queries]
+        return [pages, counts, groups, await store.values("id", "", 50), await store.changes(0, 100)]
+
+    before = await answers()
+    await put_in_order(store)
+    assert await answers() == before
+    await save(store, record("later", START + HOUR, title="word1 of many"))
+    assert (await listing(store, parse("word1", now=NOW)))[0] == "later"
+
+
 # ------------------------------------------------------------------------------------------------ forgetting
 
 NOTHING_NEEDED: dict[str, tuple[Window, ...]] = {"model": ()}

@@ -40,6 +40,7 @@ from xdr_mcp.store.sqlite.listing import asked, counted, listed
 from xdr_mcp.store.sqlite.past import seq_at
 from xdr_mcp.store.sqlite.restoring import restore_changes
 from xdr_mcp.store.sqlite.saving import heads_of, save_page
+from xdr_mcp.store.sqlite.tidying import merge_some
 from xdr_mcp.store.sqlite.versions import Prepared, make_forms, prepare
 from xdr_mcp.store.sqlite.vocabulary import known_values
 
@@ -157,6 +158,10 @@ class SqliteStore:
     ) -> Forgotten:
         """See ``Store.forget``."""
         return await retention.forget(self._database, keep, needed, sinks, lease)
+
+    async def tidy(self) -> bool:
+        """See ``Store.tidy``."""
+        return await self._database.write(merge_some)
 
     # -- the asker's side
 
