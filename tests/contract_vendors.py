@@ -17,6 +17,7 @@ import fake_graph
 import httpx
 import respx
 from fake_graph import FakeGraph
+from remembered import Remembered
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -27,19 +28,6 @@ from xdr_mcp.sources import source_types
 
 HERE, ELSEWHERE = "vendor.example", "elsewhere.example"
 BASE_URL = f"https://{HERE}"
-
-
-class Notes:
-    """A source's memory for the length of a test."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, str] = {}
-
-    async def recall(self, key: str) -> str | None:
-        return self.kept.get(key)
-
-    async def remember(self, key: str, value: str) -> None:
-        self.kept[key] = value
 
 
 class Vendor(ABC):
@@ -54,7 +42,7 @@ class Vendor(ABC):
     tokens_issued: int
 
     def __init__(self) -> None:
-        self.memory = Notes()
+        self.memory = Remembered()
         self.before_page: Callable[[], None] = lambda: None
         self.requests_elsewhere: list[httpx.Request] = []
 

@@ -8,9 +8,10 @@ import json
 import logging
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -18,6 +19,7 @@ import httpx
 import pytest
 import respx
 import stamina
+from remembered import Remembered
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from xdr_mcp.errors import (
@@ -31,6 +33,7 @@ from xdr_mcp.errors import (
 )
 from xdr_mcp.http_client import HttpClient, OAuth2ClientCredentials, TooLarge, parse_retry_after
 from xdr_mcp.interfaces import Limits
+from xdr_mcp.store import open_store
 
 pytestmark = pytest.mark.anyio
 
@@ -41,14 +44,6 @@ FREE = Limits(per_minute=100_000)
 
 Write = Callable[[bytes], Awaitable[None]]
 Serve = Callable[[Write], Awaitable[None]]
-
-
-class Remembered(dict[str, str]):
-    async def recall(self, key: str) -> str | None:
-        return self.get(key)
-
-    async def remember(self, key: str, value: str) -> None:
-        self[key] = value
 
 
 @pytest.fixture(autouse=True)
@@ -400,6 +395,30 @@ async def test_two_processes_that_ask_one_vendor_share_the_days_budget(vendor: r
             with pytest.raises(Unavailable, match="budget of 5 requests"):
                 await asking.request("GET", "/alerts")
     assert route.call_count == 5
+
+
+async def test_requests_of_several_processes_at_the_same_moment_are_each_counted(
+    vendor: respx.MockRouter, tmp_path: Path
+) -> None:
+    route = vendor.get(f"{BASE}/alerts").respond(json={})
+    limits, refused = Limits(per_minute=100_000, per_day=20), []
+
+    async def ask(asking: HttpClient) -> None:
+        try:
+            await asking.request("GET", "/alerts")
+        except Unavailable as error:
+            refused.append(error)
+
+    async with AsyncExitStack() as stack:
+        askers = []
+        for _ in range(2):
+            store = await stack.enter_async_context(open_store(tmp_path / "store.db"))
+            asker = client(memory=store.memory("xdr"), limits=limits, clock=lambda: NOW)
+            askers.append(await stack.enter_async_context(asker))
+        async with anyio.create_task_group() as group:
+            for number in range(30):
+                group.start_soon(ask, askers[number % 2])
+    assert (route.call_count, len(refused)) == (20, 10)
 
 
 @pytest.mark.parametrize("remembered", ["", "garbage", "2026-01-10 many", "2026-01-10 -5"])

@@ -297,6 +297,9 @@ class _Forgetful:
     async def remember(self, key: str, value: str) -> None:
         pass
 
+    async def amend(self, key: str, change: Callable[[str | None], str]) -> str:  # noqa: ARG002 (the seam's)
+        return change(None)
+
 
 # ---------------------------------------------------------------- polling
 

@@ -208,6 +208,13 @@ class Memory(Protocol):
         """Keep ``value`` under ``key``."""
         ...
 
+    async def amend(self, key: str, change: Callable[[str | None], str]) -> str:
+        """Keep what ``change`` makes of the value under ``key``, and return it; nobody else's comes in between.
+
+        ``change`` only computes. What it raises is raised, and nothing was kept.
+        """
+        ...
+
 
 class SourceType(Protocol):
     """What a vendor's module registers under the entry point group ``xdr_mcp.sources``."""

@@ -22,7 +22,7 @@ from strategies import NOW, alerts, queries, storable_texts
 from truth import every_change
 
 from xdr_mcp.alert import Alert, Change, ChangeKind, Entity, EntityKind, Severity, Status
-from xdr_mcp.errors import LeaseLost, QueryError, StoreError, StoreUnusable
+from xdr_mcp.errors import LeaseLost, QueryError, StoreError, StoreUnusable, Unavailable
 from xdr_mcp.interfaces import (
     DeadLetter,
     Forgotten,
@@ -719,6 +719,33 @@ async def test_a_source_has_a_memory_of_its_own(store: Store) -> None:
     await memory.remember("origin", "now")
     assert await memory.recall("origin") == "now"
     assert await store.memory("other").recall("origin") is None
+
+
+async def test_what_two_make_of_a_value_at_the_same_moment_is_made_of_each_others(
+    opener: Opener, tmp_path: Path
+) -> None:
+    """Two processes, as near as one test comes to them: each has a store of its own on the same place."""
+
+    def one_more(counted: str | None) -> str:
+        return str(int(counted or 0) + 1)
+
+    clock = ManualClock()
+    async with opener(tmp_path, clock) as one, opener(tmp_path, clock) as other, anyio.create_task_group() as group:
+        for number in range(40):
+            group.start_soon((one, other)[number % 2].memory("model").amend, "spent", one_more)
+    async with opener(tmp_path, clock) as store:
+        assert await store.memory("model").recall("spent") == "40"
+
+
+async def test_a_change_that_is_refused_leaves_what_is_remembered(store: Store) -> None:
+    def refuse(value: str | None) -> str:
+        raise Unavailable(f"{value} is enough")
+
+    memory = store.memory("model")
+    await memory.remember("spent", "5")
+    with pytest.raises(Unavailable, match="5 is enough"):
+        await memory.amend("spent", refuse)
+    assert await memory.amend("spent", lambda value: f"{value}0") == await memory.recall("spent") == "50"
     assert await store.states() == ()
 
 

@@ -12,10 +12,10 @@ import fake_graph
 import fake_xdr
 import pytest
 import stamina
-from contract_vendors import Notes
 from fake_graph import FakeGraph
 from fake_xdr import FakeXdr
 from msgspec import structs
+from remembered import Remembered
 from starlette.responses import JSONResponse
 
 from xdr_mcp.alert import Status, Verdict
@@ -59,7 +59,7 @@ class WritableVendor(ABC):
         kind = source_types()[self.type]
         async with self.serving() as url:
             told = kind.Options(**self.options(url) | options)
-            async with kind.open("acme", told, Notes()) as source:
+            async with kind.open("acme", told, Remembered()) as source:
                 yield source
 
 

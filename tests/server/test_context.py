@@ -10,6 +10,7 @@ import httpx
 import pytest
 from mcp import Client
 from pydantic import SecretStr
+from remembered import Remembered
 from serving import ERAS, Clock, a_server, an_alert, data_of, fault_of
 
 from xdr_mcp.errors import Unavailable
@@ -165,21 +166,14 @@ async def test_what_the_vendor_tells_is_contained_bounded_and_within_the_budget(
 
 @asynccontextmanager
 async def the_source(app: Any) -> AsyncIterator[XdrSource]:
-    class Memory(dict[str, str]):
-        async def recall(self, key: str) -> str | None:
-            return self.get(key)
-
-        async def remember(self, key: str, value: str) -> None:
-            self[key] = value
-
     options = XdrOptions(
         base_url="http://vendor.test/xdr-alert",
         auth_token=SecretStr(DEFAULT_TOKEN),
         preset="trellix",
         requests_per_minute=1_000_000,
     )
-    async with XdrClient(options, memory=Memory(), transport=httpx.ASGITransport(app=app)) as client:
-        yield XdrSource("xdr", client, Memory())
+    async with XdrClient(options, memory=Remembered(), transport=httpx.ASGITransport(app=app)) as client:
+        yield XdrSource("xdr", client, Remembered())
 
 
 async def test_the_xdr_source_tells_the_events_assets_and_intelligence_of_an_alert(era: str, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import respx
 import stamina
 from fake_graph import CLIENT_SECRET, FakeGraph, serving
 from pydantic import ValidationError
+from remembered import Remembered
 from starlette.responses import JSONResponse, Response
 
 from xdr_mcp.alert import Alert, EntityKind, Severity, Status, Verdict
@@ -33,15 +34,6 @@ START = datetime(2026, 2, 1, tzinfo=UTC)
 FEBRUARY = Window(START, START + timedelta(days=28))
 
 
-class Forgetful:
-    async def recall(self, key: str) -> str | None:
-        del key
-        return None
-
-    async def remember(self, key: str, value: str) -> None:
-        pass
-
-
 @asynccontextmanager
 async def reading(graph: FakeGraph, **options: Any) -> AsyncIterator[MicrosoftSource]:
     """A source that reads ``graph`` over a real socket."""
@@ -51,7 +43,7 @@ async def reading(graph: FakeGraph, **options: Any) -> AsyncIterator[MicrosoftSo
 
 @asynccontextmanager
 async def opened(options: dict[str, Any]) -> AsyncIterator[MicrosoftSource]:
-    async with MicrosoftSource.open("contoso", MicrosoftOptions.model_validate(options), Forgetful()) as source:
+    async with MicrosoftSource.open("contoso", MicrosoftOptions.model_validate(options), Remembered()) as source:
         yield source
 
 

@@ -14,6 +14,7 @@ import respx
 import stamina
 from moving_api import BEGIN, MovingApi, alert
 from pydantic import SecretStr
+from remembered import Remembered
 
 from xdr_mcp.alert import EntityKind
 from xdr_mcp.errors import AuthenticationError, BadResponse, RequestRejected, SettingsError, Unavailable, WindowTooLarge
@@ -25,14 +26,6 @@ pytestmark = pytest.mark.anyio
 
 BASE = "https://api.xdr.example.com"
 HOUR = Window(BEGIN, BEGIN + timedelta(hours=1))
-
-
-class Remembered(dict[str, str]):
-    async def recall(self, key: str) -> str | None:
-        return self.get(key)
-
-    async def remember(self, key: str, value: str) -> None:
-        self[key] = value
 
 
 @pytest.fixture(autouse=True)

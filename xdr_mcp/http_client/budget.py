@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 
 from aiolimiter import AsyncLimiter
 
@@ -18,30 +18,32 @@ class DailyBudget:
 
     def __init__(self, per_day: int, memory: Memory | None, clock: Clock) -> None:
         self._per_day, self._memory, self._clock = per_day, memory, clock
-        self._day, self._spent = "", 0
+        self._counted = ""
 
     async def spend(self) -> None:
         """Take one request out of today's budget. Raises Unavailable until midnight UTC when it is used up."""
         now = self._clock().astimezone(UTC)
-        if self._memory is not None:  # each time: a server that asks for an alert's context spends from it, too
-            remembered = _parse_budget(await self._memory.recall(self._KEY))
-            self._day, self._spent = max((self._day, self._spent), remembered)
-        if self._day != now.date().isoformat():
-            self._day, self._spent = now.date().isoformat(), 0
-        if self._spent >= self._per_day:
+        if self._memory is None:
+            self._counted = self._one_more(self._counted, now)
+        else:  # each time: a server that asks for an alert's context spends from it, too
+            await self._memory.amend(self._KEY, lambda counted: self._one_more(counted, now))
+
+    def _one_more(self, counted: str | None, now: datetime) -> str:
+        today = now.date().isoformat()
+        day, spent = _parse_budget(counted)
+        spent = spent if day == today else 0
+        if spent >= self._per_day:
             midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
             raise Unavailable(
                 f"today's budget of {self._per_day:,} requests is used up; polling goes on at 00:00 UTC. "
                 "Poll less often, or raise the daily budget if your licence allows more",
                 retry_after=(midnight - now).total_seconds(),
             )
-        self._spent += 1
-        if self._memory is not None:
-            await self._memory.remember(self._KEY, f"{self._day} {self._spent}")
+        return f"{today} {spent + 1}"
 
 
-def _parse_budget(remembered: str | None) -> tuple[str, int]:
-    match = re.fullmatch(r"(\d{4}-\d\d-\d\d) (\d{1,9})", remembered or "")
+def _parse_budget(counted: str | None) -> tuple[str, int]:
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\d) (\d{1,9})", counted or "")
     return (match[1], int(match[2])) if match else ("", 0)
 
 

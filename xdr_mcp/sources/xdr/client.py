@@ -317,6 +317,10 @@ class _Forgetful:
     async def remember(self, key: str, value: str) -> None:
         self._kept[key] = value
 
+    async def amend(self, key: str, change: Callable[[str | None], str]) -> str:
+        self._kept[key] = value = change(self._kept.get(key))
+        return value
+
 
 def _http(options: XdrOptions, memory: Memory, clock: Clock, transport: httpx.AsyncBaseTransport | None) -> HttpClient:
     if not options.base_url:

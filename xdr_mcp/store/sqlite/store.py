@@ -356,18 +356,29 @@ class SourceMemory:
 
     async def recall(self, key: str) -> str | None:
         """See ``Memory.recall``."""
-        return await self._database.read(
-            lambda connection: (
-                connection.execute("SELECT value FROM memory WHERE source = ? AND key = ?", (self._source, key)).get
-            )
-        )
+        return await self._database.read(lambda connection: self._recall(connection, key))
 
     async def remember(self, key: str, value: str) -> None:
         """See ``Memory.remember``."""
-        await self._database.write(
-            lambda connection: connection.execute(
-                "INSERT OR REPLACE INTO memory (source, key, value) VALUES (?, ?, ?)", (self._source, key, value)
-            )
+        await self._database.write(lambda connection: self._remember(connection, key, value))
+
+    async def amend(self, key: str, change: Callable[[str | None], str]) -> str:
+        """See ``Memory.amend``."""
+
+        def work(connection: apsw.Connection) -> str:
+            value = change(self._recall(connection, key))
+            self._remember(connection, key, value)
+            return value
+
+        return await self._database.write(work)
+
+    def _recall(self, connection: apsw.Connection, key: str) -> str | None:
+        found = connection.execute("SELECT value FROM memory WHERE source = ? AND key = ?", (self._source, key))
+        return None if (value := found.get) is None else str(value)
+
+    def _remember(self, connection: apsw.Connection, key: str, value: str) -> None:
+        connection.execute(
+            "INSERT OR REPLACE INTO memory (source, key, value) VALUES (?, ?, ?)", (self._source, key, value)
         )
 
 
