@@ -25,6 +25,7 @@ from xdr_mcp.cli import COMMANDS, EXIT_CODES, command_named, main
 from xdr_mcp.interfaces import DeadLetter, Health, Page, Record, Window
 from xdr_mcp.settings import Settings
 from xdr_mcp.store import open_store
+from xdr_mcp.store.sqlite.file import migrations, open_writer
 
 DOCUMENTATION = Path(__file__).parent.parent / "docs" / "command-line.md"
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -466,6 +467,16 @@ def test_a_list_from_a_source_that_is_not_read_says_so_beside_the_result() -> No
 
 
 # ---------------------------------------------------------------- status
+
+
+@pytest.mark.parametrize("name", ["status", "alerts", "doctor"])
+def test_a_command_that_brings_an_older_store_up_to_date_says_on_stderr_what_it_waits_for(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / ".xdr-mcp").mkdir(mode=0o700)
+    open_writer(tmp_path / ".xdr-mcp" / "xdr-mcp.db", migrations()[:4]).close()
+    assert "up to date, format 4 to" in run(name).stderr
+    assert run(name).stderr.count("up to date, format") == 0
 
 
 def test_status_tells_how_polling_goes(tmp_path: Path) -> None:

@@ -38,15 +38,17 @@ def set_up(given: Mapping[str, Mapping[str, Any]] | None = None, *, alone: bool 
     """Read the settings and start logging; touches no store and no network.
 
     ``given`` and ``alone`` are as for ``settings.load``. With ``quiet`` only errors are logged, unless debugging was asked
-    for: the command's result says it all.
+    for: the command's result says it all, save what the store keeps it waiting for.
 
     Raises:
         SettingsError: a setting is wrong.
     """
     configuration = load(given, alone=alone)
     settings = configuration.settings
-    level = "error" if quiet and settings.log_level != "debug" else settings.log_level
-    trouble = telemetry.configure(level, settings.log_format)
+    quiet = quiet and settings.log_level != "debug"
+    trouble = telemetry.configure("error" if quiet else settings.log_level, settings.log_format)
+    patient = quiet and settings.log_level != "error"
+    logging.getLogger("xdr_mcp.store").setLevel(logging.WARNING if patient else logging.NOTSET)
     if settings.http_token:
         telemetry.hide(settings.http_token.get_secret_value())
     for choice in configuration.choices:

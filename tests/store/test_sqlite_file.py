@@ -21,7 +21,7 @@ from xdr_mcp.errors import SettingsError, StoreUnusable
 from xdr_mcp.interfaces import Page, Store
 from xdr_mcp.query import Query, parse
 from xdr_mcp.store import open_store
-from xdr_mcp.store.sqlite.file import migrations, open_writer, refuse_sqlite
+from xdr_mcp.store.sqlite.file import explained, migrations, open_writer, refuse_sqlite
 from xdr_mcp.store.sqlite.reader import Reader
 from xdr_mcp.store.sqlite.saving import save_page
 from xdr_mcp.store.sqlite.versions import prepare
@@ -122,6 +122,17 @@ def test_bringing_a_store_up_to_date_is_told_before_and_after(tmp_path: Path, ca
     assert f"the store {path} is up to date after" in after
     open_writer(path, migrations()).close()
     assert len(caplog.messages) == 2
+
+
+def test_who_finds_the_store_locked_is_told_that_it_may_be_being_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    holding, waiting = open_writer(path, migrations()[:1]), open_writer(path, migrations()[:1])
+    waiting.set_busy_timeout(0)
+    holding.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreUnusable, match=r"may be bringing it up to date.*Otherwise find out which"), explained(path):
+        waiting.execute("BEGIN IMMEDIATE")
+    holding.close()
+    waiting.close()
 
 
 def test_migrations_are_numbered_one_after_the_other() -> None:

@@ -51,8 +51,9 @@ _REMEDIES: tuple[tuple[type[apsw.Error], str], ...] = (
     (
         apsw.BusyError,
         (
-            f"was kept locked by another process for {PATIENCE:.0f} seconds. "
-            "Find out which one hangs (`fuser` tells who has the file open) and stop it"
+            f"was kept locked by another process for {PATIENCE:.0f} seconds. After an upgrade, that one may be bringing it "
+            "up to date, which its log tells and which takes a minute for a million alerts: start again then. "
+            "Otherwise find out which one hangs (`fuser` tells who has the file open) and stop it"
         ),
     ),
 )
@@ -198,8 +199,8 @@ def _told(path: Path, version: int, newest: int) -> Iterator[None]:
     if version == 0:
         yield
         return
-    log.info(
-        "bringing the store %s up to date, format %d to %d; a million alerts take half a minute or more",
+    log.warning(
+        "bringing the store %s up to date, format %d to %d; a million alerts take half a minute or more, and other processes wait",
         *(path, version, newest),
     )
     begun = time.monotonic()
