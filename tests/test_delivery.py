@@ -8,7 +8,7 @@ import anyio
 import pytest
 from model_vendor import START, record
 
-from xdr_mcp.alert import Change
+from xdr_mcp.alert import KeptChange
 from xdr_mcp.delivery import MOST_UNFORESEEN, Delivery
 from xdr_mcp.errors import ChangeRefused, LeaseLost, SinkError
 from xdr_mcp.interfaces import Page, Store
@@ -31,7 +31,7 @@ class Receiver:
         self.fail_once_at = ""
         self.arrived = anyio.Event()
 
-    async def send(self, changes: Sequence[Change]) -> None:
+    async def send(self, changes: Sequence[KeptChange]) -> None:
         if self.failures:
             self.failures -= 1
             raise SinkError("the receiver is down")

@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Final, TypeAlias, cast
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, json
 from msgspec.inspect import Metadata, StructType, Type, VarTupleType, type_info
 from msgspec.structs import force_setattr
 
@@ -217,6 +217,26 @@ class Change(Struct, frozen=True, kw_only=True):
     raw: Annotated[bytes, Meta(description="The vendor's record as the bytes it came in")]
     fetched: Annotated[datetime, Meta(description="When the vendor's answer arrived")]
     saved: Annotated[datetime, Meta(description="When it was stored")]
+
+
+class KeptChange(Struct, frozen=True, kw_only=True, gc=False):
+    """The same entry for those who pass it on: the alert as the bytes it is kept as."""
+
+    seq: int
+    kind: ChangeKind
+    revision: int
+    body: Annotated[bytes, Meta(description="The alert after the change, as JSON")]
+    raw: bytes
+    fetched: datetime
+    saved: datetime
+
+    @property
+    def alert(self) -> Alert:
+        """The alert after the change, decoded anew each time."""
+        return _alert_of(self.body)
+
+
+_alert_of = json.Decoder(Alert).decode
 
 
 def change_kind(before: Alert | None, after: Alert) -> ChangeKind:

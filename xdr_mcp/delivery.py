@@ -13,7 +13,7 @@ from functools import partial
 
 import anyio
 
-from xdr_mcp.alert import Change
+from xdr_mcp.alert import KeptChange
 from xdr_mcp.errors import ChangeRefused, LeaseLost, SinkError, StoreError
 from xdr_mcp.interfaces import Clock, DeadLetter, Lease, Sink, Store, utc_now
 from xdr_mcp.lease import TTL, run_while_held
@@ -106,7 +106,7 @@ class Delivery:
 
     async def _deliver_after(self, position: int, progress: Callable[[int], None]) -> int:
         delivered = 0
-        while batch := await self._store.changes(position, BATCH):
+        while batch := await self._store.kept_changes(position, BATCH):
             await self._deliver(batch)
             position = batch[-1].seq
             await self._store.move(self._sink.name, position)
@@ -115,7 +115,7 @@ class Delivery:
             progress(delivered)
         return delivered
 
-    async def _deliver(self, batch: Sequence[Change]) -> None:
+    async def _deliver(self, batch: Sequence[KeptChange]) -> None:
         try:
             await self._sink.send(batch)
         except ChangeRefused:
@@ -131,7 +131,7 @@ class Delivery:
             for change in batch:
                 await self._deliver_one(change)
 
-    async def _deliver_one(self, change: Change) -> None:
+    async def _deliver_one(self, change: KeptChange) -> None:
         try:
             await self._sink.send((change,))
         except ChangeRefused as error:
@@ -145,5 +145,5 @@ class Delivery:
             log.exception("%s: change %d is set aside", self._sink.name, change.seq)
             await self._bury(change, f"{type(error).__name__}: {error}")
 
-    async def _bury(self, change: Change, reason: str) -> None:
+    async def _bury(self, change: KeptChange, reason: str) -> None:
         await self._store.bury(DeadLetter(sink=self._sink.name, seq=change.seq, reason=reason, at=self._clock()))

@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 from pydantic import BaseModel
 
-from xdr_mcp.alert import Alert, Change, Status, Verdict
+from xdr_mcp.alert import Alert, Change, KeptChange, Status, Verdict
 from xdr_mcp.proposal import AuditNote, AuditRow, Proposal, ProposalState, TriageChange
 from xdr_mcp.query import Query
 
@@ -559,6 +559,10 @@ class Store(Protocol):
         """
         ...
 
+    async def kept_changes(self, after: int, limit: int) -> tuple[KeptChange, ...]:
+        """The same changes, told the same way, undecoded."""
+        ...
+
     async def last_seq(self) -> int:
         """The newest change's seq; 0 in an empty store."""
         ...
@@ -631,7 +635,7 @@ class Sink(Protocol):
 
     name: str
 
-    async def send(self, changes: Sequence[Change]) -> None:
+    async def send(self, changes: Sequence[KeptChange]) -> None:
         """Take a batch, durably. A change that was sent before is recognised and does no harm.
 
         Raises:

@@ -794,6 +794,43 @@ async def test_changes_come_in_the_order_of_saving_and_none_is_skipped(store: St
     assert await store.changes(2**63, 10) == ()
 
 
+async def test_those_who_pass_changes_on_are_told_the_same_undecoded(store: Store) -> None:
+    for number in range(3):
+        versions = (record(str(each), START + number * SECOND, title=f"version {number}") for each in range(4))
+        await save(store, *versions, record(f"new {number}", START))
+    changes = await store.changes(0, 100)
+    kept = await store.kept_changes(0, 100)
+    assert [structs.replace(change, before=None) for change in changes] == [
+        Change(
+            seq=each.seq,
+            kind=each.kind,
+            revision=each.revision,
+            alert=each.alert,
+            before=None,
+            raw=each.raw,
+            fetched=each.fetched,
+            saved=each.saved,
+        )
+        for each in kept
+    ]
+    assert [type(each.kind) for each in kept] == [ChangeKind] * len(changes)
+    assert await store.kept_changes(3, 2) == kept[3:5]
+    assert await store.kept_changes(2**63, 10) == ()
+
+
+async def test_large_changes_are_passed_on_a_few_at_a_time_and_none_is_skipped(store: Store) -> None:
+    large = [
+        Record(record(str(number), START + number * SECOND).alert, b'{"x":"%b"}' % (b"x" * 3_000_000))
+        for number in range(8)
+    ]
+    await save(store, *large)
+    seen: list[int] = []
+    while part := await store.kept_changes(seen[-1] if seen else 0, 100):
+        assert sum(len(change.raw) for change in part) < 12_000_000
+        seen += [change.seq for change in part]
+    assert seen == list(range(1, 9))
+
+
 async def test_waiting_for_what_is_there_already_does_not_wait(store: Store) -> None:
     await save(store, record("1", START))
     assert await store.wait(0, 0)

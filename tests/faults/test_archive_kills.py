@@ -69,8 +69,9 @@ async def some_already(template: Path) -> None:
     await deliver(template, archive_of(template))
     await save(template, "b", "../c", "d", hours=1)
     await save(template, "e", "f", hours=2)
-    changes, _ = await changes_of(template)
-    await archive_of(template).send(changes[2:3])
+    async with open_store(template / "store.db") as store:
+        written = await store.kept_changes(2, 1)
+    await archive_of(template).send(written)
     (template / "alerts" / WRITING / "1-7").write_bytes(b'{"provenance":{"sou')
 
 

@@ -4,10 +4,15 @@ import json
 import os
 import stat
 import sys
+import threading
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
+import msgspec
 import pytest
 from changes import change
 from disk_edge import DiskEdge
@@ -148,7 +153,7 @@ def test_two_writers_in_containers_with_equal_process_numbers_write_to_different
 async def test_a_time_that_no_file_name_can_tell_is_refused_for_good(tmp_path: Path) -> None:
     made = change("a")
     early = datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))
-    impossible = structs.replace(made, alert=structs.replace(made.alert, updated=early))
+    impossible = structs.replace(made, body=msgspec.json.encode(structs.replace(made.alert, updated=early)))
     with pytest.raises(ChangeRefused):
         await Archive(tmp_path, version="1").send([impossible])
 
@@ -192,3 +197,34 @@ async def test_a_batch_costs_one_flush_of_the_disk_and_a_few_calls_a_file(tmp_pa
     assert (told["open"], told["rename"]) == (100, 100)
     assert told["syncfs"] + told["fsync"] <= 4
     assert sum(told.values()) - told["write"] <= 2 * 100 + 6
+
+
+async def calls_of(work: Callable[[], Awaitable[object]]) -> Counter[str]:
+    """The functions of Python's own that ``work`` has called in new threads, by name; all others together as ""."""
+    told: Counter[str] = Counter()
+
+    def note(_frame: FrameType, event: str, function: Any) -> None:
+        if event in {"call", "c_call"}:
+            told[function.__qualname__ if event == "c_call" else ""] += 1
+
+    threading.setprofile(note)
+    try:
+        await work()
+    finally:
+        threading.setprofile(None)
+    return told
+
+
+@pytest.mark.parametrize(("flat_limit", "looks"), [(1_000, 0), (0, 100)])
+async def test_a_file_costs_four_calls_to_the_system_and_one_look_where_it_may_be_there(
+    tmp_path: Path, flat_limit: int, looks: int
+) -> None:
+    """A look at the system for each, and each call gives Python's lock away."""
+    archive = Archive(tmp_path, version="1", flat_limit=flat_limit)
+    told = await calls_of(lambda: archive.send([change(str(number)) for number in range(100)]))
+    assert [told[name] for name in ("write", "rename")] == [100, 100]
+    assert 0 <= told["open"] - 100 <= 6
+    assert 0 <= told["close"] - 100 <= 6
+    assert 0 <= told["stat"] - looks <= 6
+    assert sum(told.values()) < 40 * 100
+    assert (told["Encoder.encode"], told["Decoder.decode"]) == (100, 100)  # its provenance; what its name needs

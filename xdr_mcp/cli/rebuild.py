@@ -13,7 +13,7 @@ from xdr_mcp.cli.signals import run_task
 from xdr_mcp.cli.terminal import plain, say, task_progress
 from xdr_mcp.errors import SettingsError, XdrMcpError
 from xdr_mcp.setup import Setup
-from xdr_mcp.sinks.archived import PREFIX
+from xdr_mcp.sinks.archive import PREFIX
 
 
 class LeftOut(XdrMcpError):

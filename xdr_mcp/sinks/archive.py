@@ -16,12 +16,12 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import anyio.to_thread
-import msgspec
+from msgspec import Meta, Struct, json
 
-from xdr_mcp.alert import Change
+from xdr_mcp.alert import Alert, Change, ChangeKind, KeptChange
 from xdr_mcp.errors import ChangeRefused, SinkError
 
 log = logging.getLogger(__name__)
@@ -31,11 +31,48 @@ FLAT_LIMIT = 10_000
 WRITING = ".writing"
 """The folder, inside the archive's, where files lie until they are whole."""
 
+PREFIX = "alert_"
+"""What the name of each of the archive's files begins with."""
+LARGEST_SEQ = 2**53
+"""A file that claims more is not believed: a seq is never used again, and the store must not run out of them."""
+
+Moment = Annotated[datetime, Meta(tz=True)]
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _UNSAFE = re.compile(r"[^a-z0-9_-]+")
-_NO_MARKS = str.maketrans("", "", "-:")
 _FOUR_DIGITS = 1_000
 _BINARY = getattr(os, "O_BINARY", 0)
 """Windows would turn line ends into its own."""
+
+
+class Provenance(Struct, frozen=True, gc=False):
+    """What is told of where an alert came from."""
+
+    source: str
+    revision: Annotated[int, Meta(ge=1, le=LARGEST_SEQ)]
+    change: ChangeKind
+    seq: Annotated[int, Meta(ge=1, le=LARGEST_SEQ)]
+    fetched_at: Moment
+    saved_at: Moment
+
+
+class _Signed(Provenance, frozen=True, gc=False):
+    """The same as it is written."""
+
+    written_by: str
+
+
+class _Named(Struct, frozen=True, gc=False):
+    """What of an alert its file's name and provenance tell."""
+
+    source: str
+    vendor_id: str
+    id: str
+    updated: datetime
+
+
+_encode = json.Encoder().encode
+_named = json.Decoder(_Named).decode
 
 
 class Archive:
@@ -45,134 +82,134 @@ class Archive:
 
     def __init__(self, folder: Path, *, version: str, flat_limit: int = FLAT_LIMIT) -> None:
         self._folder = folder
-        self._root = str(folder)
-        self._version = version
+        self._root = f"{folder}/"
+        self._signature = f"xdr-mcp {version}"
         self._flat_limit = flat_limit
-        self._flat: int | None = None
+        self._flat: set[str] | None = None
+        """The names of the files that lie directly in the folder; None when it must be looked at first."""
+        self._by_hour = False
+        """Files may lie in other folders, too."""
         self._own = secrets.token_hex(6)
         """What its temporary files are called: a process that was frozen, and taken for dead, must not meet them."""
-        self._encode = msgspec.json.Encoder().encode
 
-    async def send(self, changes: Sequence[Change]) -> None:
+    async def send(self, changes: Sequence[KeptChange]) -> None:
         """Write what is not there yet.
 
         Raises:
             ChangeRefused: one of them is of a time that no file name can tell.
             SinkError: the folder cannot be written; the message names the remedy.
         """
-        await anyio.to_thread.run_sync(self._write, tuple(changes))
+        await anyio.to_thread.run_sync(self._write, changes)
 
-    def _write(self, changes: tuple[Change, ...]) -> None:
+    def _write(self, changes: Sequence[KeptChange]) -> None:
+        flat, self._flat = self._flat, None  # after a failure the folder is looked at again
         try:
-            if self._flat is None:
-                self._flat = self._prepare()
-            self._write_batch(changes)
+            if flat is None:
+                flat = self._prepare()
+            self._write_batch(changes, flat)
         except OverflowError as error:
-            self._flat = None
             raise ChangeRefused(f"no file name can tell when it was updated: {error}") from error
         except OSError as error:
-            self._flat = None
             raise SinkError(
                 f"cannot write alerts to {self._folder}: {error.strerror or error}; "
                 "free disk space, or point XDR_ALERTS_DIR at a folder that can be written"
             ) from error
+        self._flat = flat
 
-    def _prepare(self) -> int:
-        """Make the folder, remove what a killed writer left, and count the files that lie flat."""
+    def _prepare(self) -> set[str]:
+        """Make the folder, remove what a killed writer left, and tell the files that lie flat."""
         writing = self._folder / WRITING
         _make_folder(writing)
         for leftover in writing.iterdir():
             leftover.unlink(missing_ok=True)
         with os.scandir(self._folder) as entries:
-            return sum(entry.name.startswith("alert_") for entry in entries)
+            names = {entry.name for entry in entries}
+        self._by_hour = any(map(_DAY.fullmatch, names))
+        return {name for name in names if name.startswith(PREFIX)}
 
-    def _place(self, change: Change) -> tuple[str, bool]:
-        """Where this revision's file is, or is to be, and whether it is there. A new one is counted: flat while there is room."""
-        name = file_name(change)
-        flat = f"{self._root}/{name}"
-        if os.path.exists(flat):  # noqa: PTH110 (an object a path costs more than the system's answer; thousands of files a minute)
-            return flat, True
-        day_and_hour = _iso(change.alert.updated)[:13].replace("T", "/")
-        hour = f"{self._root}/{day_and_hour}/{name}"
-        if os.path.exists(hour):  # noqa: PTH110 (as above)
+    def _place(self, name: str, updated: datetime, flat: set[str]) -> tuple[str, bool]:
+        """The folder, below the archive's, of a revision's file, and whether it is there. A new one lies flat while there is room."""
+        if name in flat:
+            return "", True
+        if not self._by_hour and len(flat) < self._flat_limit:
+            flat.add(name)
+            return "", False
+        hour = f"{_iso(updated)[:13].replace('T', '/')}/"
+        if os.path.exists(f"{self._root}{hour}{name}"):  # noqa: PTH110 (an object a path costs more than the system's answer; thousands of files a minute)
             return hour, True
-        if (self._flat or 0) >= self._flat_limit:
-            return hour, False
-        self._flat = (self._flat or 0) + 1
-        return flat, False
+        if len(flat) < self._flat_limit:
+            flat.add(name)
+            return "", False
+        self._by_hour = True
+        return hour, False
 
-    def _write_batch(self, changes: Sequence[Change]) -> None:
+    def _write_batch(self, changes: Sequence[KeptChange], flat: set[str]) -> None:
         """Write what is not there: content first, one flush, then the names, then a flush of the folders that hold them."""
-        written: list[tuple[str, str, Change]] = []
+        written: list[tuple[str, str, KeptChange]] = []
         folders: set[str] = set()
+        named = 0
         try:
-            for number, change in enumerate(changes):
-                path, there = self._place(change)
-                folder = path.rpartition("/")[0]
+            for change in changes:
+                alert = _named(change.body)
+                name = _file_name(alert, change.revision)
+                folder, there = self._place(name, alert.updated, flat)
                 if folder not in folders:
-                    _make_folder(Path(folder))
+                    _make_folder(Path(self._root, folder))
                     folders.add(folder)
                 if not there:
-                    temporary = f"{self._root}/{WRITING}/{self._own}-{number}"
-                    written.append((temporary, path, change))
-                    _write_new(temporary, self._content(change))
+                    temporary = f"{self._root}{WRITING}/{self._own}-{len(written)}"
+                    written.append((temporary, f"{self._root}{folder}{name}", change))
+                    _write_new(temporary, self._content(change, alert.source))
             _flush([temporary for temporary, _, _ in written])
-            while written:
-                temporary, path, change = written[-1]
+            told = log.isEnabledFor(logging.DEBUG)
+            for temporary, path, change in written:
                 os.rename(temporary, path)  # noqa: PTH104 (as above)
-                written.pop()
-                if log.isEnabledFor(logging.DEBUG):
+                named += 1
+                if told:
                     log.debug("wrote %s: %s", path.rpartition("/")[2], _summary(change))
         finally:
-            for temporary, _, _ in written:
+            for temporary, _, _ in written[named:]:
                 Path(temporary).unlink(missing_ok=True)
         # those above too: one may have been made by a process that was killed before it flushed what names it
-        _flush_folders({above for folder in folders for above in self._with_those_above(Path(folder))})
+        _flush_folders({above for folder in folders for above in self._with_those_above(Path(self._root, folder))})
 
     def _with_those_above(self, folder: Path) -> Sequence[Path]:
         """A folder, and those that it lies in, up to the archive's."""
         above = [folder, *folder.parents]
         return above[: above.index(self._folder) + 1]
 
-    def _content(self, change: Change) -> bytes:
-        """Three members, a line each; the vendor's record stands as the bytes it came in."""
-        provenance: dict[str, Any] = {
-            "source": change.alert.source,
-            "revision": change.revision,
-            "change": change.kind,
-            "seq": change.seq,
-            "fetched_at": change.fetched,
-            "saved_at": change.saved,
-            "written_by": f"xdr-mcp {self._version}",
-        }
-        return b'{"provenance":%b,\n"alert":%b,\n"raw":%b}\n' % (
-            self._encode(provenance),
-            self._encode(change.alert),
-            change.raw,
+    def _content(self, change: KeptChange, source: str) -> bytes:
+        """Three members, a line each; the alert stands as the bytes it is kept as, the vendor's record as those it came in."""
+        provenance = _Signed(
+            source, change.revision, change.kind, change.seq, change.fetched, change.saved, self._signature
         )
+        return b'{"provenance":%b,\n"alert":%b,\n"raw":%b}\n' % (_encode(provenance), change.body, change.raw)
 
 
-def _summary(change: Change) -> str:
+def _summary(change: KeptChange) -> str:
     alert = change.alert
     return f"{change.kind} {alert.severity} {alert.status} {alert.id} {alert.title}"
 
 
-def file_name(change: Change) -> str:
+def file_name(change: Change | KeptChange) -> str:
     """``alert_{id}_{timestamp}.json``: the id as a safe slug and a hash, the time the vendor updated it, UTC.
 
     A second revision with the vendor's time unchanged must not meet the first: from the second on, ``-r2`` follows.
     """
-    alert = change.alert
+    return _file_name(change.alert, change.revision)
+
+
+def _file_name(alert: Alert | _Named, number: int) -> str:
     slug = _UNSAFE.sub("-", alert.vendor_id.lower())[:48].strip("-")
     digest = blake2b(alert.id.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
-    revision = "" if change.revision == 1 else f"-r{change.revision}"
-    return f"alert_{slug or 'id'}-{digest}_{_stamp(alert.updated)}{revision}.json"
+    revision = "" if number == 1 else f"-r{number}"
+    return f"{PREFIX}{slug or 'id'}-{digest}_{_stamp(alert.updated)}{revision}.json"
 
 
 def _stamp(moment: datetime) -> str:
     if moment.year < _FOUR_DIGITS:  # which systems write with fewer, and so it has been named
         return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    return _iso(moment)[:26].translate(_NO_MARKS) + "Z"
+    return _iso(moment)[:26].replace("-", "").replace(":", "") + "Z"
 
 
 def _iso(moment: datetime) -> str:
@@ -199,8 +236,8 @@ def _write_new(path: str, content: bytes) -> None:
         os.close(descriptor)
 
 
-def _flush(paths: Sequence[str]) -> None:
-    """Bring the files' content to the disk: one call for the whole file system where the kernel has it, else file by file."""
+def _flush(paths: Sequence[Path | str]) -> None:
+    """Bring the content of files and folders to the disk: one call for the whole file system where the kernel has it, else file by file."""
     sync_file_system = _syncfs() if len(paths) > 1 else None
     if sync_file_system is not None:
         _with_descriptor(paths[0], sync_file_system)
@@ -211,8 +248,7 @@ def _flush(paths: Sequence[str]) -> None:
 
 def _flush_folders(folders: set[Path]) -> None:
     if sys.platform != "win32":  # a folder cannot be opened there, and NTFS journals names itself
-        for folder in folders:
-            _with_descriptor(folder, os.fsync)
+        _flush(list(folders))
 
 
 def _with_descriptor(path: Path | str, act: Callable[[int], None]) -> None:

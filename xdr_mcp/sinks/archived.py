@@ -8,46 +8,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import apsw
 import msgspec
-from msgspec import Meta, Struct, structs
+from msgspec import Struct, structs
 
-from xdr_mcp.alert import Alert, Change, ChangeKind
+from xdr_mcp.alert import Alert, Change
 from xdr_mcp.errors import XdrMcpError
-from xdr_mcp.sinks.archive import file_name
+from xdr_mcp.sinks.archive import PREFIX, Provenance, file_name
 
-PREFIX = "alert_"
-"""What the name of each of the archive's files begins with."""
 STEP = 500
 """Files looked at, and changes read, at a time."""
 BATCH_BYTES = 8 * 1024 * 1024
 """A batch ends early when its records have grown this large."""
 LARGEST_FILE = 128 * 1024 * 1024
 """Several times what an answer of a vendor may hold; nothing larger was written by the archive."""
-LARGEST_SEQ = 2**53
-"""A file that claims more is not believed: a seq is never used again, and the store must not run out of them."""
-
 _COUNT = 2**63 - 1
 _OURS = frozenset({"README.md"})
 
-Moment = Annotated[datetime, Meta(tz=True)]
 Tell = Callable[[str, str], None]
 """Told of each file that is left out: its path below the folder, and why."""
-
-
-class Provenance(Struct, frozen=True):
-    """What the archive wrote of where an alert came from."""
-
-    source: str
-    revision: Annotated[int, Meta(ge=1, le=LARGEST_SEQ)]
-    change: ChangeKind
-    seq: Annotated[int, Meta(ge=1, le=LARGEST_SEQ)]
-    fetched_at: Moment
-    saved_at: Moment
 
 
 class _File(Struct, frozen=True):

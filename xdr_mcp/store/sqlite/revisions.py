@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from xdr_mcp.alert import Alert, Change, ChangeKind
+from xdr_mcp.alert import Alert, Change, ChangeKind, KeptChange
 from xdr_mcp.store.sqlite.keys import LARGEST, moment
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ _CHANGES = (
     "SELECT c.seq, c.kind, c.revision, c.body, b.body, c.raw, c.fetched, c.saved"
     " FROM changes AS c LEFT JOIN changes AS b ON b.seq = c.before_seq"
 )
+
+_KINDS = {kind.value: kind for kind in ChangeKind}
+_moment = lru_cache(64)(moment)
+"""The changes of one page were fetched, and saved, at the same moment."""
 
 MOST_BYTES = 8 * 1024 * 1024
 """What one reading takes into memory, more or less: it ends early rather than hold hundreds of hostile records at once."""
@@ -43,6 +48,26 @@ def changes_after(connection: apsw.Connection, after: int, limit: int) -> tuple[
     """Changes with a larger seq, ascending."""
     rows = connection.execute(f"{_CHANGES} WHERE c.seq > ? ORDER BY c.seq LIMIT ?", (min(after, LARGEST), limit))
     return tuple(_change(row) for row in bounded(rows))
+
+
+def kept_changes_after(connection: apsw.Connection, after: int, limit: int) -> tuple[KeptChange, ...]:
+    """The same, undecoded."""
+    rows = connection.execute(
+        "SELECT seq, kind, revision, body, raw, fetched, saved FROM changes WHERE seq > ? ORDER BY seq LIMIT ?",
+        (min(after, LARGEST), limit),
+    )
+    return tuple(
+        KeptChange(
+            seq=seq,
+            kind=_KINDS[kind],
+            revision=revision,
+            body=body,
+            raw=raw,
+            fetched=_moment(fetched),
+            saved=_moment(saved),
+        )
+        for seq, kind, revision, body, raw, fetched, saved in bounded(rows)
+    )
 
 
 def change_at(connection: apsw.Connection, uid: bytes, seq: int | None) -> Change | None:
@@ -84,7 +109,7 @@ def _change(row: Sequence[Any]) -> Change:
     seq, kind, revision, body, before, raw, fetched, saved = row
     return Change(
         seq=seq,
-        kind=ChangeKind(kind),
+        kind=_KINDS[kind],
         revision=revision,
         alert=alert_of(body),
         before=None if before is None else alert_of(before),

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from pathlib import Path
 
-    from xdr_mcp.alert import Change
+    from xdr_mcp.alert import Change, KeptChange
     from xdr_mcp.interfaces import Clock
     from xdr_mcp.proposal import AuditNote, AuditRow, Proposal, ProposalState
     from xdr_mcp.query import Query
@@ -229,6 +229,10 @@ class SqliteStore:
     async def changes(self, after: int, limit: int) -> tuple[Change, ...]:
         """See ``Store.changes``."""
         return await self._database.read(lambda connection: revisions.changes_after(connection, after, limit))
+
+    async def kept_changes(self, after: int, limit: int) -> tuple[KeptChange, ...]:
+        """See ``Store.kept_changes``."""
+        return await self._database.read(lambda connection: revisions.kept_changes_after(connection, after, limit))
 
     async def last_seq(self) -> int:
         """See ``Store.last_seq``."""
