@@ -7,7 +7,8 @@ request to the moment when all is stored; the table has medians, spreads and rat
 - ``floor``: httpx, msgspec, one SQLite table of ids and bodies, 1,000 a commit; nothing else. What Python can do at best.
 - ``ours``: the poller, the source and the store as ``xdr-mcp poll --once`` joins them, everything on but the archive.
 - ``ours+archive``: the same with one durable file an alert.
-- others: the programs in ``ingesters/``, where ``scripts/setup-ingesters`` installed what they need.
+- others: the programs in ``ingesters/``, where ``scripts/setup-ingesters`` installed what they need: each as somebody would write it
+  who polls the API, incrementally, and at its best where that is a matter of settings.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from statistics import median
 import msgspec
 from msgspec import Struct
 from msgspec.structs import asdict
+
+from bench.reach import Reach
 
 HERE = Path(__file__).parent
 INGESTERS = HERE / "ingesters"
@@ -226,6 +229,24 @@ def table(alerts: int, runs: dict[str, list[Run]]) -> None:
         )
 
 
+def judge(told: dict[int, dict[str, list[Run]]], reach: Reach) -> None:
+    """The rows that these numbers of alerts can judge."""
+    for alerts, runs in told.items():
+        seconds = {name: _medians(each)[0] for name, each in runs.items()}
+        if "ours" in seconds:
+            reach.at_most(
+                f"ours against the floor, {alerts:,} alerts: time", 2, seconds["ours"] / seconds["floor"], " times"
+            )
+        for name, wanted in (("ours", 4), ("ours+archive", 2)):
+            if name in seconds and "airbyte" in seconds:
+                what = f"{name} against airbyte, {alerts:,} alerts: speed"
+                reach.at_least(what, wanted, seconds["airbyte"] / seconds[name], " times")
+    fewest, most = min(told), max(told)
+    if fewest < most and "ours" in told[most]:
+        speeds = [alerts / _medians(told[alerts]["ours"])[0] for alerts in (fewest, most)]
+        reach.at_least(f"speed of ours, {most:,} alerts against {fewest:,}", 0.8, speeds[1] / speeds[0], " times")
+
+
 def _medians(runs: list[Run]) -> tuple[float, float]:
     return median(run.seconds for run in runs), median(run.cpu for run in runs)
 
@@ -254,13 +275,17 @@ def main() -> None:
     )
     print(f"{PAGE:,} alerts a request, medians of {asked.rounds} rounds")
     with tempfile.TemporaryDirectory(prefix="xdr-mcp-bench-", dir=asked.folder) as parent:
+        told: dict[int, dict[str, list[Run]]] = {}
         for alerts in map(int, asked.alerts.split(",")):
-            runs: dict[str, list[Run]] = {name: [] for name in names}
+            runs = told[alerts] = {name: [] for name in names}
             with api(alerts) as url:
                 for _ in range(asked.rounds):
                     for name in names:
                         runs[name].append(measured(name, url, alerts, parent))
             table(alerts, runs)
+    reach = Reach()
+    judge(told, reach)
+    reach.tell()
 
 
 if __name__ == "__main__":

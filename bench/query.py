@@ -1,10 +1,11 @@
 """What a question costs in the store: asked through ``Store``, against hand-written SQL on the same file, taking turns.
 
 Run it as ``python bench/query.py --alerts 100000 --keep FOLDER``; ``--keep`` leaves the store behind and uses it again. Each
-question is asked many times with other values each time; of the times the median and the 99th percentile are told, and of ours
-also the processor's, which other programs on the machine do not lengthen. The hand-written SQL is what one would write who knows
-the tables; alerts that it finds are decoded, too. With ``--busy``, then the same while another process, and while this one, saves
-as fast as it can. Needs 8 KB of disk an alert.
+question is asked many times with other values each time; of the times the median and the 99th percentile are told, and also the
+processor's, which other programs on the machine do not lengthen. The hand-written SQL is what one would write who knows
+the tables; alerts that it finds are decoded, too. Where PostgreSQL is installed, the same alerts are asked for there as well
+(``postgres.py``). With ``--busy``, then the same while another process, and while this one, saves as fast as it can.
+Needs 8 KB of disk an alert, and with PostgreSQL 6 more.
 """
 
 from __future__ import annotations
@@ -17,18 +18,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import quantiles
+from typing import Any
 
 import anyio
 import apsw
 
+from bench import postgres
+from bench.postgres import Postgres
+from bench.reach import Reach
 from xdr_mcp.alert import Alert, Attack, Entity, EntityKind, Severity, Status
-from xdr_mcp.interfaces import Page, Position, Record, Store
+from xdr_mcp.interfaces import Found, Page, Position, Record, Store
 from xdr_mcp.query import Query, matches, parse
 from xdr_mcp.store import open_store
 from xdr_mcp.store.sqlite.file import open_reader
@@ -117,28 +123,44 @@ async def fill(path: Path, alerts: int) -> None:
 
 
 Ours = Callable[[], Awaitable[object]]
-Theirs = Callable[[apsw.Connection], object]
+Theirs = Callable[[apsw.Connection], list[Any]]
+Asked = tuple[Ours, Theirs, postgres.Ask]
 _BODIES = "SELECT c.body FROM postings CROSS JOIN alerts AS a ON a.key = postings.rowid CROSS JOIN changes AS c ON c.seq = a.seq"
+
+
+FIVE = "severity, status, 24 h, technique, host: newest 20"
+FIRST, DEEP = "page one of everything, 25 rows", "the page at half depth"
+WORD = "a word: newest 20"
+TALLIED = ("how many by severity", "how many by status", "how many by day")
 
 
 @dataclass(frozen=True)
 class Question:
-    """``ask`` draws one of its kind: how we are asked, and how one would write it."""
+    """``ask`` draws one of its kind: how we are asked, and how one would write it, here and in PostgreSQL."""
 
     name: str
-    ask: Callable[[random.Random], tuple[Ours, Theirs]]
+    ask: Callable[[random.Random], Asked]
     seldom: bool = False
     """Written by hand it walks all alerts: asked in one round of twenty."""
+    differs: bool = False
+    """Written by hand it leaves out alerts that changed since."""
 
 
 @dataclass
 class Times:
-    """Seconds that each answer took on the clock and of the processor, ours and theirs."""
+    """Seconds that each answer took on the clock and of the processor."""
 
-    ours: list[float] = field(default_factory=list)
-    ours_worked: list[float] = field(default_factory=list)
-    theirs: list[float] = field(default_factory=list)
-    theirs_worked: list[float] = field(default_factory=list)
+    clock: list[float] = field(default_factory=list)
+    worked: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Compared:
+    """Ours, the hand-written SQL on the same file, and PostgreSQL where it is installed."""
+
+    ours: Times = field(default_factory=Times)
+    theirs: Times = field(default_factory=Times)
+    postgres: Times = field(default_factory=Times)
 
 
 def rows(sql: str, *parameters: str | int) -> Theirs:
@@ -169,133 +191,206 @@ class Questions:
 
     def all(self) -> list[Question]:
         return [
-            Question("severity, status, 24 h, technique, host: newest 20", self.five),
+            Question(FIVE, self.five),
             Question("severity, status, technique: newest 20", self.three),
             Question("host: newest 20", self.host),
-            Question("page one of everything, 25 rows", lambda draw: self.page(draw, 0)),
-            Question("the page at half depth", lambda draw: self.page(draw, 1)),
-            Question("a word: newest 20", self.word),
+            Question(FIRST, lambda draw: self.page(draw, 0)),
+            Question(DEEP, lambda draw: self.page(draw, 1)),
+            Question(WORD, self.word),
             Question("one alert by its id", self.get),
-            Question("how many by severity", lambda _: self.by("severity", "severity"), seldom=True),
-            Question("how many by status", lambda _: self.by("status", "status"), seldom=True),
-            Question("how many by day", lambda _: self.by("created:day", "created / 86400000000"), seldom=True),
+            Question(TALLIED[0], lambda _: self.by("severity", "severity"), seldom=True),
+            Question(TALLIED[1], lambda _: self.by("status", "status"), seldom=True),
+            Question(TALLIED[2], lambda _: self.by("created:day", "created / 86400000000"), seldom=True),
             Question("how many match severity and 24 h", self.count),
             Question("how many match a host", self.count_host),
             Question("how many match a technique, of at most 10,000", self.count_technique),
-            Question("page one as of a day before, 25 rows", self.past),
+            Question("page one as of a day before, 25 rows", self.past, differs=True),
         ]
 
-    def _find(self, text: str, match: str, also: str = "", limit: int = 20) -> tuple[Ours, Theirs]:
+    def _find(self, text: str, match: str, ask: postgres.Ask, also: str = "") -> Asked:
         query = parse(text, now=END)
-        order = "ORDER BY postings.rowid DESC LIMIT ?"
-        return lambda: self.store.find(query, limit), alerts_of(
-            f"{_BODIES} WHERE postings MATCH ? {also} {order}", match, limit
-        )
+        sql = f"{_BODIES} WHERE postings MATCH ? {also} ORDER BY postings.rowid DESC LIMIT 20"
+        return lambda: self.store.find(query, 20), alerts_of(sql, match), ask
 
-    def five(self, draw: random.Random) -> tuple[Ours, Theirs]:
+    def five(self, draw: random.Random) -> Asked:
         host, technique = f"host-{a_host(draw)}.corp.example", TECHNIQUES[skewed(draw, len(TECHNIQUES))]
         text = f"severity>=high status:new since:-24h technique:{technique} host:{host}"
         also = f"AND postings.rowid >= {self._day} AND a.severity >= 4 AND a.status = 1"
-        return self._find(text, f'terms : ("technique:{technique.lower()}" AND "host:{host}")', also)
+        sql = (
+            "SELECT a.body FROM hosts AS h JOIN techniques AS t USING (key) JOIN alerts AS a USING (key) WHERE h.host = %s"
+            " AND t.technique = %s AND h.key >= %s AND t.severity >= 4 AND t.status = 1 ORDER BY h.key DESC LIMIT 20"
+        )
+        ask = postgres.alerts_of(sql, host, technique, self._day)
+        return self._find(text, f'terms : ("technique:{technique.lower()}" AND "host:{host}")', ask, also)
 
-    def three(self, draw: random.Random) -> tuple[Ours, Theirs]:
+    def three(self, draw: random.Random) -> Asked:
         technique = TECHNIQUES[skewed(draw, len(TECHNIQUES))]
         match = f'terms : "technique:{technique.lower()}"'
-        return self._find(
-            f"severity>=high status:new technique:{technique}", match, "AND a.severity >= 4 AND a.status = 1"
+        ask = postgres.alerts_of(
+            "SELECT a.body FROM techniques AS t JOIN alerts AS a USING (key) WHERE t.technique = %s"
+            " AND t.severity >= 4 AND t.status = 1 ORDER BY t.key DESC LIMIT 20",
+            technique,
         )
+        also = "AND a.severity >= 4 AND a.status = 1"
+        return self._find(f"severity>=high status:new technique:{technique}", match, ask, also)
 
-    def host(self, draw: random.Random) -> tuple[Ours, Theirs]:
+    def host(self, draw: random.Random) -> Asked:
         host = f"host-{a_host(draw)}.corp.example"
-        return self._find(f"host:{host}", f'terms : "host:{host}"')
+        sql = (
+            "SELECT a.body FROM hosts AS h JOIN alerts AS a USING (key) WHERE h.host = %s ORDER BY h.key DESC LIMIT 20"
+        )
+        return self._find(f"host:{host}", f'terms : "host:{host}"', postgres.alerts_of(sql, host))
 
-    def word(self, draw: random.Random) -> tuple[Ours, Theirs]:
+    def word(self, draw: random.Random) -> Asked:
         word = f"word{skewed(draw, WORDS)}"
-        return self._find(word, f"{{title description other}} : {word}")
+        sql = "SELECT body FROM alerts WHERE words @@ %s::tsquery ORDER BY key DESC LIMIT 20"
+        return self._find(word, f"{{title description other}} : {word}", postgres.alerts_of(sql, word))
 
-    def page(self, draw: random.Random, which: int) -> tuple[Ours, Theirs]:
+    def page(self, draw: random.Random, which: int) -> Asked:
         place = Position(END, self._keys[which] - draw.randrange(1_000_000))
         sql = "SELECT c.body FROM alerts AS a CROSS JOIN changes AS c ON c.seq = a.seq WHERE a.key < ? ORDER BY a.key DESC LIMIT 25"
-        return lambda: self.store.find(Query(), 25, place), alerts_of(sql, place.key)
+        ask = postgres.alerts_of("SELECT body FROM alerts WHERE key < %s ORDER BY key DESC LIMIT 25", place.key)
+        return lambda: self.store.find(Query(), 25, place), alerts_of(sql, place.key), ask
 
-    def get(self, draw: random.Random) -> tuple[Ours, Theirs]:
+    def get(self, draw: random.Random) -> Asked:
         told = made(draw.randrange(self.alerts), self.alerts).alert.id
         sql = "SELECT c.body, c.raw FROM alerts AS a JOIN changes AS c ON c.seq = a.seq WHERE a.uid = ?"
-        return lambda: self.store.get(told), lambda connection: connection.execute(sql, (uid_of(told),)).fetchall()
+        ask = postgres.rows("SELECT body, raw FROM alerts WHERE id = %s", told)
+        return lambda: self.store.get(told), lambda connection: connection.execute(sql, (uid_of(told),)).fetchall(), ask
 
-    def by(self, ours: str, column: str) -> tuple[Ours, Theirs]:
+    def by(self, ours: str, column: str) -> Asked:
         sql = f"SELECT {column}, count(*) FROM alerts GROUP BY 1"  # noqa: S608 (our own words)
-        return lambda: self.store.count_by(Query(), [ours], 50), rows(sql)
+        return lambda: self.store.count_by(Query(), [ours], 50), rows(sql), postgres.rows(sql)
 
-    def count(self, _: random.Random) -> tuple[Ours, Theirs]:
+    def count(self, _: random.Random) -> Asked:
         query = parse("severity>=high since:-24h", now=END)
         sql = "SELECT count(*) FROM postings WHERE postings MATCH 'terms : (s4 OR s5)' AND rowid >= ?"
-        return lambda: self.store.count(query), rows(sql, self._day)
+        ask = postgres.rows("SELECT count(*) FROM alerts WHERE severity >= 4 AND key >= %s", self._day)
+        return lambda: self.store.count(query), rows(sql, self._day), ask
 
-    def count_host(self, draw: random.Random) -> tuple[Ours, Theirs]:
+    def count_host(self, draw: random.Random) -> Asked:
         host = f"host-{a_host(draw)}.corp.example"
         query = parse(f"host:{host}", now=END)
         sql = "SELECT count(*) FROM postings WHERE postings MATCH ?"
-        return lambda: self.store.count(query), rows(sql, f'terms : "host:{host}"')
+        ask = postgres.rows("SELECT count(*) FROM hosts WHERE host = %s", host)
+        return lambda: self.store.count(query), rows(sql, f'terms : "host:{host}"'), ask
 
-    def count_technique(self, draw: random.Random) -> tuple[Ours, Theirs]:
+    def count_technique(self, draw: random.Random) -> Asked:
         technique = TECHNIQUES[skewed(draw, len(TECHNIQUES))]
         query = parse(f"technique:{technique}", now=END)
         sql = "SELECT count(*) FROM (SELECT 1 FROM postings WHERE postings MATCH ? LIMIT 10001)"
-        return lambda: self.store.count(query, most=10_000), rows(sql, f'terms : "technique:{technique.lower()}"')
+        ask = postgres.rows(
+            "SELECT count(*) FROM (SELECT 1 FROM techniques WHERE technique = %s LIMIT 10001) AS found", technique
+        )
+        match = f'terms : "technique:{technique.lower()}"'
+        return lambda: self.store.count(query, most=10_000), rows(sql, match), ask
 
-    def past(self, _: random.Random) -> tuple[Ours, Theirs]:
+    def past(self, _: random.Random) -> Asked:
         sql = (
             "SELECT c.body FROM alerts AS a CROSS JOIN changes AS c ON c.seq = a.seq WHERE a.seq <= ?"
             " ORDER BY a.key DESC LIMIT 25"
         )
-        return lambda: self.store.find(Query(), 25, as_of=self._then), alerts_of(sql, self._seq)
+        ask = postgres.alerts_of("SELECT body FROM alerts WHERE seq <= %s ORDER BY key DESC LIMIT 25", self._seq)
+        return lambda: self.store.find(Query(), 25, as_of=self._then), alerts_of(sql, self._seq), ask
 
 
 # ---------------------------------------------------------------- measuring
 
 
-async def timed(questions: Sequence[Question], connection: apsw.Connection, rounds: int) -> dict[str, Times]:
-    """Every question once a round, ours and theirs taking turns to be first."""
-    times = {question.name: Times() for question in questions}
-    for number in range(rounds):
-        for question in questions:
-            ours, theirs = question.ask(random.Random(number))  # noqa: S311 (no secret)
-            told = times[question.name]
-            for first in (number % 2 == 0, number % 2 == 1):
-                began, worked = time.perf_counter(), time.process_time()
-                if first:
-                    await ours()
-                    told.ours_worked.append(time.process_time() - worked)
-                    told.ours.append(time.perf_counter() - began)
-                elif number % 20 == 0 or not question.seldom:
-                    theirs(connection)
-                    told.theirs_worked.append(time.process_time() - worked)
-                    told.theirs.append(time.perf_counter() - began)
-    return times
+class Asker:
+    """Asks each question of all, in turns, and notes what it took."""
+
+    def __init__(self, connection: apsw.Connection, server: Postgres | None = None) -> None:
+        self._connection = connection
+        self._server = server
+
+    async def check(self, questions: Sequence[Question]) -> None:
+        """All find the same alerts."""
+        for number, question in product(range(5), questions):
+            ours, theirs, ask = question.ask(random.Random(number))  # noqa: S311 (no secret)
+            found = await ours()
+            if not isinstance(found, Found) or question.differs:
+                continue
+            wanted = [alert.id for alert in found.alerts]
+            told = [theirs(self._connection), *([ask(self._server)] if self._server else [])]
+            if any([alert.id for alert in each] != wanted for each in told):
+                sys.exit(f"not the same alerts: {question.name}")
+
+    async def timed(self, questions: Sequence[Question], rounds: int) -> dict[str, Compared]:
+        """Every question once a round, ours and the others' taking turns to be first."""
+        times = {question.name: Compared() for question in questions}
+        for number in range(rounds):
+            for question in questions:
+                ours, theirs, ask = question.ask(random.Random(number))  # noqa: S311 (no secret)
+                told, walks = times[question.name], not question.seldom or number % 20 == 0
+                if number % 2 == 0:
+                    await self._ours(ours, told.ours)
+                if walks:
+                    self._theirs(theirs, told.theirs)
+                    self._postgres(ask, told.postgres)
+                if number % 2:
+                    await self._ours(ours, told.ours)
+        return times
+
+    async def _ours(self, ours: Ours, into: Times) -> None:
+        began, worked = time.perf_counter(), time.process_time()
+        await ours()
+        into.worked.append(time.process_time() - worked)
+        into.clock.append(time.perf_counter() - began)
+
+    def _theirs(self, theirs: Theirs, into: Times) -> None:
+        began, worked = time.perf_counter(), time.process_time()
+        theirs(self._connection)
+        into.worked.append(time.process_time() - worked)
+        into.clock.append(time.perf_counter() - began)
+
+    def _postgres(self, ask: postgres.Ask, into: Times) -> None:
+        if not self._server:
+            return
+        served = self._server.worked()
+        began, worked = time.perf_counter(), time.process_time()
+        ask(self._server)
+        here, clock = time.process_time() - worked, time.perf_counter() - began
+        into.worked.append(here + self._server.worked() - served)
+        into.clock.append(clock)
 
 
 def figures(seconds: Sequence[float]) -> tuple[float, float]:
     """Median and 99th percentile in milliseconds."""
-    cuts = quantiles(seconds, n=100, method="inclusive")
+    cuts = quantiles(seconds, n=100, method="inclusive") if len(seconds) > 1 else [*seconds] * 99
     return cuts[49] * 1e3, cuts[98] * 1e3
 
 
-def tell(title: str, times: dict[str, Times]) -> None:
-    """What ours took on the clock; set against theirs by the processor's time, which no other program lengthens."""
-    head = f"{title} | ours, ms: p50 / p99 | of the processor | hand-written SQL, of the processor | ratio p50 / p99"
-    print(f"\n| {head} |\n| --- | --: | --: | --: | --: |")
-    for name, each in times.items():
-        clock, ours, theirs = map(figures, (each.ours, each.ours_worked, each.theirs_worked))
-        shown = " | ".join(f"{median:.2f} / {high:.2f}" for median, high in (clock, ours, theirs))
-        print(f"| {name} | {shown} | {ours[0] / theirs[0]:.1f} / {ours[1] / theirs[1]:.1f} |", flush=True)
+def shown(seconds: Sequence[float]) -> str:
+    """Median and 99th percentile, as a cell."""
+    return "{:.2f} / {:.2f}".format(*figures(seconds)) if seconds else ""
 
 
-def tell_busy(title: str, times: dict[str, Times]) -> None:
-    print(f"\n| {title} | ours, ms: p50 / p99 | hand-written SQL |\n| --- | --: | --: |")
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    if not theirs:
+        return ""
+    one, other = figures(ours), figures(theirs)
+    return f"{one[0] / other[0]:.1f} / {one[1] / other[1]:.1f}"
+
+
+def tell(title: str, times: dict[str, Compared]) -> None:
+    """What ours took on the clock; set against the others' by the processor's time, which no other program lengthens."""
+    print(
+        "\nMilliseconds, p50 / p99, on the clock and of the processor (PostgreSQL's: of its process and of who asks).\n"
+    )
+    heads = ("clock: ours", "SQL by hand", "PostgreSQL", "processor: ours", "SQL by hand", "PostgreSQL")
+    print(f"| {' | '.join((title, *heads, 'ours / SQL by hand', 'ours / PostgreSQL'))} |\n| --- |{' --: |' * 8}")
     for name, each in times.items():
-        shown = " | ".join(f"{median:.2f} / {high:.2f}" for median, high in map(figures, (each.ours, each.theirs)))
-        print(f"| {name} | {shown} |", flush=True)
+        told = (each.ours, each.theirs, each.postgres)
+        cells = [shown(one.clock) for one in told] + [shown(one.worked) for one in told]
+        cells += [ratio(each.ours.worked, other.worked) for other in told[1:]]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def tell_busy(title: str, times: dict[str, Compared]) -> None:
+    print(f"\n| {title} | ours, ms: p50 / p99 | SQL by hand |\n| --- | --: | --: |")
+    for name, each in times.items():
+        print(f"| {name} | {shown(each.ours.clock)} | {shown(each.theirs.clock)} |", flush=True)
 
 
 def tell_matches(rounds: int) -> None:
@@ -361,8 +456,8 @@ def shifted(record: Record, number: int) -> Record:
 
 
 async def beside(
-    store: Store, alerts: int, work: Callable[[], Awaitable[dict[str, Times]]]
-) -> tuple[dict[str, Times], list[float]]:
+    store: Store, alerts: int, work: Callable[[], Awaitable[dict[str, Compared]]]
+) -> tuple[dict[str, Compared], list[float]]:
     """The work while this process saves, and how late its event loop was, in seconds."""
     late: list[float] = []
 
@@ -390,25 +485,65 @@ async def measure(folder: Path, alerts: int, rounds: int, *, busy: bool) -> None
         f"{platform.python_implementation()} {platform.python_version()}, {platform.system()}, {alerts:,} alerts, "
         f"{path.stat().st_size / alerts / 1e3:.1f} KB an alert, {rounds} of each question (ready in {time.monotonic() - began:.0f} s)"
     )
-    connection = open_reader(path)
-    async with open_store(path) as store:
-        asked = Questions(store, connection, alerts).all()
-        await timed(asked, connection, 3)  # warm
-        tell(f"{alerts:,} alerts", await timed(asked, connection, rounds))
-        tell_matches(2_000)
-        await tell_groups(store, alerts)
-        if busy:
-            short = [question for question in asked if not question.name.startswith("how many")]
+    with ExitStack() as stack:
+        connection = stack.enter_context(closing(open_reader(path)))
+        server = None
+        if absent := postgres.missing():
+            print(f"PostgreSQL is left out: {absent}.")
+        else:
+            server = stack.enter_context(postgres.running(folder / f"postgres-{alerts}", connection))
+        async with open_store(path) as store:
+            asker, asked = Asker(connection, server), Questions(store, connection, alerts).all()
+            await asker.check(asked)
+            await asker.timed(asked, 7)  # warm; the server plans a statement anew five times
+            times = await asker.timed(asked, rounds)
+            tell(f"{alerts:,} alerts", times)
+            tell_matches(2_000)
+            await tell_groups(store, alerts)
+            reach = Reach()
+            judge(times, reach)
+            if busy:
+                short = [question for question in asked if not question.name.startswith("how many")]
+                await measure_busy(store, path, short, rounds, reach)
+            reach.tell()
 
-            async def work() -> dict[str, Times]:
-                return await timed(short, connection, rounds)
 
-            with saving_process(path, alerts):
-                tell_busy("while another process saves", await work())
-            times, late = await beside(store, alerts, work)
-            tell_busy("while this process saves", times)
-            print(f"\nlateness of its event loop: {figures(late)[0]:.2f} / {figures(late)[1]:.2f} ms")
-    connection.close()
+async def measure_busy(store: Store, path: Path, questions: Sequence[Question], rounds: int, reach: Reach) -> None:
+    alerts = await store.count(Query())
+    with closing(open_reader(path)) as connection:
+        asker = Asker(connection)
+
+        async def work() -> dict[str, Compared]:
+            return await asker.timed(questions, rounds)
+
+        with saving_process(path, alerts):
+            other = await work()
+        tell_busy("while another process saves", other)
+        this, late = await beside(store, alerts, work)
+    tell_busy("while this process saves", this)
+    print(f"\nlateness of its event loop: {figures(late)[0]:.2f} / {figures(late)[1]:.2f} ms")
+    for place, times in (("another process", other), ("this process", this)):
+        slowest = max(figures(each.ours.clock)[1] for each in times.values())
+        reach.at_most(f"the slowest question while {place} saves, p99", 1, slowest, " ms")
+    reach.at_most("lateness of the event loop while this process saves, p99", 5, figures(late)[1], " ms")
+
+
+def judge(times: dict[str, Compared], reach: Reach) -> None:
+    """The rows that are about the store at rest."""
+    clock = {name: figures(each.ours.clock) for name, each in times.items()}
+    five = times[FIVE]
+    reach.at_most("five filters, newest 20: p99", 0.7, clock[FIVE][1], " ms")
+    by_hand = figures(five.ours.worked)[0] / figures(five.theirs.worked)[0]
+    reach.at_most("five filters, of the processor, against SQL by hand: p50", 2, by_hand, " times")
+    if five.postgres.clock:
+        ratios = {name: clock[name][0] / figures(each.postgres.clock)[0] for name, each in times.items()}
+        slowest = max(ratios, key=lambda name: ratios[name])
+        reach.at_most(f"against PostgreSQL, p50, where it is best ({slowest})", 1, ratios[slowest], " times")
+    reach.at_most("the page at half depth against page one, p50", 1.5, clock[DEEP][0] / clock[FIRST][0], " times")
+    reach.at_most("a word, newest 20: p99", 1, clock[WORD][1], " ms")
+    reach.at_most(
+        "counts by severity, status, day: the slowest p99", 0.5, max(clock[name][1] for name in TALLIED), " ms"
+    )
 
 
 def main() -> None:
@@ -422,7 +557,8 @@ def main() -> None:
     if options.save_into:
         anyio.run(keep_saving, options.save_into, options.alerts, lambda: print("ready", flush=True))
         return
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(prefix="xdr-mcp-bench-") as temporary:
+        Path(temporary).chmod(0o755)  # PostgreSQL runs as a user of its own where this is root
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         anyio.run(partial(measure, folder, options.alerts, options.rounds, busy=options.busy))
