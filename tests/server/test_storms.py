@@ -12,8 +12,9 @@ from serving import ERAS, NOON, a_server, an_alert, data_of, read
 
 from xdr_mcp.alert import Alert, Entity, EntityKind, Severity, Status
 from xdr_mcp.query import matches, parse
+from xdr_mcp.server.answers.faces import face_of, template
 from xdr_mcp.server.answers.listing import SCANNED
-from xdr_mcp.server.answers.storms import MEMBERS_NAMED, Storm, fingerprint, members_query, template
+from xdr_mcp.server.answers.storms import MEMBERS_NAMED, Storm, members_query
 
 pytestmark = pytest.mark.anyio
 each_era = pytest.mark.parametrize("era", ERAS)
@@ -73,8 +74,8 @@ def test_words_are_part_of_a_template(one: str, other: str) -> None:
     ids=lambda change: next(iter(change)),
 )
 def test_what_a_row_says_is_true_of_all_that_it_stands_for(change: dict[str, Any]) -> None:
-    assert fingerprint(firing(1)) == fingerprint(firing(2))
-    assert fingerprint(firing(1)) != fingerprint(firing(2, **change))
+    assert face_of(firing(1)).fingerprint == face_of(firing(2)).fingerprint
+    assert face_of(firing(1)).fingerprint != face_of(firing(2, **change)).fingerprint
 
 
 @each_era
@@ -194,7 +195,7 @@ def test_the_query_of_a_storm_finds_every_member_wherever_its_titles_differ(titl
     alerts = [firing(number, title=title.format(4000 + number, number)) for number in range(1, 31)]
     storm = Storm.of(alerts[0])
     for alert in alerts[1:]:
-        assert fingerprint(alert) == fingerprint(alerts[0])
+        assert face_of(alert).fingerprint == face_of(alerts[0]).fingerprint
         storm.add(alert)
     query = parse(members_query(storm, ""), now=NOON)
     assert all(matches(query, alert) for alert in alerts)

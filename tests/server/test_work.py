@@ -38,3 +38,15 @@ async def test_a_page_and_its_total_are_one_question_to_the_store_in_one_thread_
     assert told["xdr_mcp.store.sqlite.store.SqliteStore.find"] == 1
     assert told["xdr_mcp.store.sqlite.store.SqliteStore.count"] == 0
     assert told["anyio.to_thread.run_sync"] == hops
+
+
+async def test_a_version_of_an_alert_is_contained_once_however_often_it_is_told(tmp_path: Path) -> None:
+    hostile = [an_alert(number, title=f"<script>{number}") for number in range(25)]
+    async with a_server(tmp_path, *hostile) as (server, _), Client(server.mcp) as client:
+
+        async def ask() -> None:
+            data_of(await client.call_tool("filter_alerts", {"query": "severity:high"}))
+
+        first, then = await called(ask), await called(ask)
+    name = "xdr_mcp.untrusted.containing.contained_line"
+    assert first[name] - then[name] == 25 * 3  # a title and two entities; what is left is of the sources

@@ -22,7 +22,8 @@ from xdr_mcp.query import Query, matcher, parse
 from xdr_mcp.server.answers.budget import Answer, fitted, most_that_fit
 from xdr_mcp.server.answers.coverage import Detail, caveat
 from xdr_mcp.server.answers.desk import Desk, Reach
-from xdr_mcp.server.answers.storms import Storm, fingerprint
+from xdr_mcp.server.answers.faces import face_of
+from xdr_mcp.server.answers.storms import Storm
 from xdr_mcp.server.answers.telling import (
     ALERT_FIELDS,
     COMPACT,
@@ -170,7 +171,7 @@ def _clustered(read: _Read, reach: Reach, number: int) -> Answer:
     """Changes of one kind to near-duplicates in one row: which, and the ids of the others."""
     groups: dict[Any, dict[str, Any]] = {}
     for change in read.changes[:number]:
-        key = (change.kind, *fingerprint(change.alert))
+        key = (change.kind, *face_of(change.alert).fingerprint)
         if key in groups:
             groups[key].setdefault("ids", []).append(spell(change.alert.id))
         else:

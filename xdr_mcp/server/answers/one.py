@@ -9,7 +9,8 @@ from xdr_mcp.alert import Alert, Change
 from xdr_mcp.server.answers.budget import BYTES_PER_TOKEN, Answer, fitted
 from xdr_mcp.server.answers.coverage import Detail, caveat
 from xdr_mcp.server.answers.desk import Desk, Reach
-from xdr_mcp.server.answers.storms import Storm, principals
+from xdr_mcp.server.answers.faces import face_of
+from xdr_mcp.server.answers.storms import Storm
 from xdr_mcp.server.answers.telling import (
     BRIEF,
     COMPACT,
@@ -78,7 +79,7 @@ def _row(alert: Alert, shape: Shape) -> dict[str, Any]:
     row.pop("about", None)
     named = [
         {"kind": entity.kind.value, "value": one_line(entity.value, shape.entity)}
-        for entity in principals(alert)[: shape.entities]
+        for entity in face_of(alert).principals[: shape.entities]
     ]
     return row | ({"entities": named} if named else {})
 

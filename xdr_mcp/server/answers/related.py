@@ -19,7 +19,8 @@ from xdr_mcp.query import Pattern, Query, Term, forms_of, value_of
 from xdr_mcp.server.answers.budget import Answer, fitted, most_that_fit
 from xdr_mcp.server.answers.coverage import Detail, caveat
 from xdr_mcp.server.answers.desk import Desk, Reach
-from xdr_mcp.server.answers.storms import Folding, Storm, principals
+from xdr_mcp.server.answers.faces import face_of
+from xdr_mcp.server.answers.storms import Folding, Storm
 from xdr_mcp.server.answers.telling import COMPACT, FULL, Shape, one_line, told_labels, told_row
 from xdr_mcp.untrusted import spell
 
@@ -96,7 +97,7 @@ def _aspects(alert: Alert) -> Iterator[tuple[Term, str]]:
     named += [("technique", technique) for technique in alert.techniques]
     for field, value in named:
         yield from _aspect(field, value, f"{field}:{value}")
-    first = principals(alert)
+    first = face_of(alert).principals
     for entity in [*first, *(entity for entity in alert.entities if entity not in first)]:
         forms = list(forms_of(entity))
         shared = forms[-1] if entity.kind in _SHORT_FORM else forms[0]

@@ -10,57 +10,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TypeAlias
 
 from msgspec import Struct
 
-from xdr_mcp.alert import Alert, Entity, EntityKind
-from xdr_mcp.query import fold, literal, words_of
+from xdr_mcp.alert import Alert
+from xdr_mcp.query import literal, words_of
+from xdr_mcp.server.answers.faces import Face, Fingerprint, face_of
 from xdr_mcp.untrusted import contained
 
 MEMBERS_NAMED = 20
 """A storm of up to so many alerts names them all; of a larger one, the row says by which query they are found."""
 
 _LONGEST_SAID = 200
-_PRINCIPALS = (EntityKind.HOST, EntityKind.USER, EntityKind.EMAIL, EntityKind.RESOURCE, EntityKind.IP)
-_VARIABLE = re.compile(
-    r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"  # a UUID
-    r"|(?<![0-9a-z])(?=[a-f]*[0-9])[0-9a-f]{6,}(?![0-9a-z])"  # a hash, or another hexadecimal id
-    r"|[0-9]+(?:[.:,/-][0-9]+)*"  # a number, an address, a date, a time
-)
 _BESIDE_VARIABLES = re.compile(r"(?<!\w)\w*+(?:#\w*+)+")
 """What varies with the letters that touch it: ``web01`` is one word, of which ``web`` is none."""
-
-Fingerprint: TypeAlias = tuple[str, ...]
-
-
-def principals(alert: Alert) -> list[Entity]:
-    """The entities an analyst would name first: one of each kind and value, hosts before users before the rest."""
-    first: dict[EntityKind, Entity] = {}
-    for entity in alert.entities:
-        if entity.kind in _PRINCIPALS:
-            first.setdefault(entity.kind, entity)
-    named = [first[kind] for kind in _PRINCIPALS if kind in first] or list(alert.entities)
-    by_value = {entity.value.casefold(): entity for entity in reversed(named)}  # a mail address is often the user, too
-    return [entity for entity in named if by_value[entity.value.casefold()] is entity]
-
-
-def template(title: str) -> str:
-    """The title folded, with ``#`` for whatever differs between two firings of one rule: numbers, ids, addresses, hashes."""
-    return _VARIABLE.sub("#", fold(title))
-
-
-def fingerprint(alert: Alert) -> Fingerprint:
-    """Equal for alerts that are near-duplicates of one another."""
-    about = [entity.kind + ":" + fold(entity.value) for entity in principals(alert)[:1]]
-    rule = alert.rule_id or alert.rule_name
-    return (alert.source, rule, *about, alert.severity, alert.status, template(alert.title))
 
 
 class Storm(Struct):
     """Alerts that share a row; mostly one. The representative is the one that was listed first."""
 
     alert: Alert
+    face: Face
+    """The representative's."""
     ids: list[str]
     """Those of the others, while all are named."""
     count: int
@@ -70,7 +41,12 @@ class Storm(Struct):
     @classmethod
     def of(cls, alert: Alert) -> Storm:
         """One that holds only this alert."""
-        return cls(alert=alert, ids=[], count=1, first=alert.created, last=alert.created)
+        return cls.seen(alert, face_of(alert))
+
+    @classmethod
+    def seen(cls, alert: Alert, face: Face) -> Storm:
+        """One that holds only this alert, which has this face."""
+        return cls(alert=alert, face=face, ids=[], count=1, first=alert.created, last=alert.created)
 
     def add(self, alert: Alert) -> None:
         """Take in one that was listed later."""
@@ -106,11 +82,12 @@ class Folding:
     def take(self, alerts: Sequence[Alert]) -> int:
         """Fold these in; how many were taken before the first for which there is no row."""
         for taken, alert in enumerate(alerts):
-            key = (alert.id,) if self._apart else fingerprint(alert)
+            face = face_of(alert)
+            key = (alert.id,) if self._apart else face.fingerprint
             if key in self._storms:
                 self._storms[key].add(alert)
             elif self.missing:
-                self._storms[key] = Storm.of(alert)
+                self._storms[key] = Storm.seen(alert, face)
             else:
                 return taken
         return len(alerts)
@@ -122,7 +99,8 @@ def coarser(storms: Iterable[Storm]) -> list[Storm]:
     for storm in storms:
         alert = storm.alert
         whole = grouped.setdefault(
-            (alert.severity, alert.status, template(alert.title)), Storm(alert, [], 0, storm.first, storm.last)
+            (alert.severity, alert.status, storm.face.template),
+            Storm(alert, storm.face, [], 0, storm.first, storm.last),
         )
         whole.ids += [alert.id, *storm.ids] if whole.count else storm.ids
         whole.count += storm.count
@@ -135,9 +113,9 @@ def members_query(storm: Storm, asked: str) -> str:
     alert = storm.alert
     conditions = [f"({asked})"] if asked.strip() not in {"", "*"} else []
     conditions += [_said("source", alert.source), _said("rule", alert.rule_id or alert.rule_name)]
-    conditions += [_said(entity.kind, entity.value) for entity in principals(alert)[:1]]
+    conditions += [_said(entity.kind, entity.value) for entity in storm.face.principals[:1]]
     conditions += [f"severity:{alert.severity}", f"status:{alert.status}"]
-    phrases = [" ".join(words_of(part)) for part in _BESIDE_VARIABLES.split(template(alert.title))]
+    phrases = [" ".join(words_of(part)) for part in _BESIDE_VARIABLES.split(storm.face.template)]
     conditions.append(_said("title", max(phrases, key=len)))
     conditions += [f"created>={_second(storm.first)}", f"created<={_second(storm.last)}"]
     return " ".join(filter(None, conditions))

@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from xdr_mcp.alert import UNTRUSTED_FIELDS, Alert, Change, Entity
 from xdr_mcp.errors import XdrMcpError
-from xdr_mcp.server.answers.storms import Storm, members_query, principals
+from xdr_mcp.server.answers.faces import Face
+from xdr_mcp.server.answers.storms import Storm, members_query
 from xdr_mcp.untrusted import contained, contained_json, contained_line, spell
 
 _OF_OTHERS = frozenset({*UNTRUSTED_FIELDS, "about", "query"})
@@ -48,7 +49,13 @@ def check_fields(fields: Sequence[str]) -> None:
 
 def told_row(storm: Storm, shape: Shape, asked: str = "") -> dict[str, Any]:
     """An alert in a few fields. One that stands for a storm says how large it is, and who belongs to it."""
-    alert = storm.alert
+    rows = storm.face.rows
+    if (row := rows.get(shape)) is None:
+        row = rows[shape] = _row(storm.alert, storm.face, shape)
+    return row | told_storm(storm, asked)
+
+
+def _row(alert: Alert, face: Face, shape: Shape) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": spell(alert.id),
         "severity": alert.severity.value,
@@ -56,9 +63,9 @@ def told_row(storm: Storm, shape: Shape, asked: str = "") -> dict[str, Any]:
         "title": one_line(alert.title, shape.title),
         "created": told_time(alert.created),
     }
-    if about := [told_entity(entity, shape.entity) for entity in principals(alert)[: shape.entities]]:
+    if about := [told_entity(entity, shape.entity) for entity in face.principals[: shape.entities]]:
         row["about"] = about
-    return row | told_storm(storm, asked)
+    return row
 
 
 def told_storm(storm: Storm, asked: str) -> dict[str, Any]:

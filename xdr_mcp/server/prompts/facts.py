@@ -13,8 +13,9 @@ from xdr_mcp.errors import QueryError
 from xdr_mcp.interfaces import Group
 from xdr_mcp.query import Pattern, Query, fold, instant, keyword, literal, parse
 from xdr_mcp.server.answers.desk import Desk
+from xdr_mcp.server.answers.faces import face_of
 from xdr_mcp.server.answers.related import related_alerts
-from xdr_mcp.server.answers.storms import Folding, Storm, principals
+from xdr_mcp.server.answers.storms import Folding, Storm
 from xdr_mcp.server.answers.telling import COMPACT, told_row, told_time, whole
 from xdr_mcp.untrusted import contained, contained_json
 
@@ -58,7 +59,7 @@ async def of_alert(desk: Desk, alert_id: str) -> Sections:
         **await _coverage(desk),
         "alert": _told(alert, _ALERT),
         "its_entities_in_7_days": [
-            await _around(desk, entity) for entity in principals(alert) if len(entity.value) <= _SAYABLE
+            await _around(desk, entity) for entity in face_of(alert).principals if len(entity.value) <= _SAYABLE
         ],
         "its_rule_in_30_days": await _rule(desk, alert, "verdict", "status"),
         "related": related["total"],
