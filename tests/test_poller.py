@@ -18,8 +18,9 @@ from xdr_mcp.history import History, read_again
 from xdr_mcp.interfaces import Health, Limits, Page, Saved, SourceState, Store, Window
 from xdr_mcp.lease import TTL
 from xdr_mcp.planning import Pace
-from xdr_mcp.poller import LeaseHeld, Poller, PollReport
+from xdr_mcp.poller import LeaseHeld, Poller
 from xdr_mcp.query import Query
+from xdr_mcp.reading import PollReport
 from xdr_mcp.simulator import DEFAULT_TOKEN, Estate, create_app
 from xdr_mcp.sources.xdr.client import XdrClient
 from xdr_mcp.sources.xdr.options import XdrOptions

@@ -25,7 +25,8 @@ from xdr_mcp.interfaces import SinkState, Source, Store
 from xdr_mcp.lease import TTL, holder_name
 from xdr_mcp.opening import SourcesOnDemand, keeping, looking, open_source
 from xdr_mcp.planning import Pace
-from xdr_mcp.poller import Poller, PollReport
+from xdr_mcp.poller import Poller
+from xdr_mcp.reading import PollReport
 from xdr_mcp.retention import Policy, Retention
 from xdr_mcp.settings import Settings
 from xdr_mcp.setup import Setup, warn_of_unknown

@@ -1,7 +1,7 @@
-"""Source → store: reads what is due, window by window, and goes on whatever the vendor does.
+"""Source → store: has what is due read, under a lease, tells how it goes, and goes on whatever the vendor does.
 
 What is due is computed, never remembered as a cursor: the complement of what the store says was read whole, stretched
-back by the look-back, because vendors index late. A window counts as read only when its last page is stored.
+back by the look-back, because vendors index late.
 """
 
 from __future__ import annotations
@@ -12,26 +12,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import anyio
-from msgspec import Struct, structs
+from msgspec import structs
 
-from xdr_mcp.errors import LeaseLost, SourceError, StoreError, Unavailable, WindowTooLarge
+from xdr_mcp.errors import LeaseLost, SourceError, StoreError, Unavailable
 from xdr_mcp.history import History
-from xdr_mcp.interfaces import Clock, Health, Lease, Page, Saved, Source, SourceState, Store, Window, utc_now
+from xdr_mcp.interfaces import Clock, Health, Lease, Source, SourceState, Store, Window, utc_now
 from xdr_mcp.lease import TTL, run_while_held
-from xdr_mcp.overlap import read_and_save
-from xdr_mcp.planning import (
-    END_OF_TIME,
-    SHORTEST_PIECE,
-    SHORTEST_WINDOW,
-    Pace,
-    Piece,
-    around,
-    claims_the_future,
-    crowded,
-    due,
-    polls_to_rest,
-    rescan,
-)
+from xdr_mcp.planning import END_OF_TIME, Pace, Piece, claims_the_future, due, polls_to_rest, rescan
+from xdr_mcp.reading import PollReport, Reading
 
 log = logging.getLogger(__name__)
 
@@ -40,32 +28,6 @@ FOLLOW_EVERY = 1.0
 SLOWEST_BACKOFF = timedelta(minutes=15)
 """However long a vendor asks to wait, it is asked again after this: being blind longer is worse than four calls an hour."""
 _UNFORESEEN = "this is a defect of xdr-mcp: please report it, with what the log says of it"
-
-
-class PollReport(Struct, kw_only=True):
-    """What polling did so far, or in all."""
-
-    source: str
-    windows: int = 0
-    pages: int = 0
-    created: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    outdated: int = 0
-    quarantined: int = 0
-
-    def add(self, saved: Saved) -> None:
-        """Count one saved page."""
-        self.pages += 1
-        self.created += saved.created
-        self.updated += saved.updated
-        self.unchanged += saved.unchanged
-        self.outdated += saved.outdated
-        self.quarantined += saved.quarantined
-
-    def __str__(self) -> str:
-        text = f"{self.source}: {self.created} new, {self.updated} changed, {self.unchanged} known, {self.pages} pages"
-        return f"{text}, {self.quarantined} quarantined" if self.quarantined else text
 
 
 class LeaseHeld(StoreError):
@@ -91,21 +53,15 @@ class Poller:
         self._pace = pace
         self._holder = holder
         self._clock = clock
-        self._progress = progress
+        self._reading = Reading(source, store, longest=pace.longest_window, clock=clock, progress=progress)
         self._health = Health()
         """How it goes, taken up from whoever polled before."""
-        self._longest = self._longest_allowed
-        """Longest piece read at once: halved when one fails, so that a vendor that fails often is read all the same."""
         self._unscanned: list[Piece] = []
         """What is left of a rescan that was cut off, oldest first."""
         self._rescan_began = datetime.min.replace(tzinfo=UTC)
         self._gap_failures = 0
         self._gaps_rest = 0
         """Polls for which gaps are left alone."""
-        self._crowds: list[Window] = []
-        """Moments that hold more than the vendor can page through, as far as they are gaps still."""
-        self._too_large: list[WindowTooLarge] = []
-        """Of this poll, one for each crowd that it met."""
         self._live_pages = 1
         self._rescan_pages = 1
         self._troubles = 0
@@ -229,19 +185,17 @@ class Poller:
         origin = await self._history.origin(now, self._pace.initial_lookback)
         look_back = self._pace.look_back(state.lag_p999)
         self._health = structs.replace(self._health, look_back=look_back.total_seconds())
-        self._too_large = []
-        apart = crowded(coverage, self._crowds)
-        self._crowds = list(apart)
-        live, *gaps = due(coverage, origin, now, look_back, apart)
-        for part in live.without(apart):
-            await self._read_hole(part, lease, report)
+        crowds = self._reading.crowded(coverage)
+        live, *gaps = due(coverage, origin, now, look_back, crowds)
+        for part in live.without(crowds):
+            await self._reading.read_hole(part, lease, report)
         self._live_pages = (
             report.pages if coverage else 1
         )  # the first poll reads history, and tells nothing of the next
-        await self._read_gaps([*gaps, *(Piece(crowd, live=False) for crowd in apart)], lease, report)
+        await self._read_gaps([*gaps, *(Piece(crowd, live=False) for crowd in crowds)], lease, report)
         await self._read_again(origin, now, lease, report)
-        if self._too_large:
-            raise self._too_large[0]
+        if report.crowds:
+            raise report.crowds[0]
 
     async def _plausible(self, coverage: tuple[Window, ...], lease: Lease) -> tuple[Window, ...]:
         """What was read whole, without its last stretch where it ends in a time to come.
@@ -261,14 +215,14 @@ class Poller:
         if not gaps or self._gaps_rest:
             self._gaps_rest = max(0, self._gaps_rest - 1)
             return
-        windows, crowds = report.windows, len(self._too_large)
+        windows, crowds = report.windows, len(report.crowds)
         try:
             for gap in gaps:
-                await self._read_hole(gap, lease, report)
+                await self._reading.read_hole(gap, lease, report)
         except SourceError:
             self._let_gaps_rest(progress=report.windows > windows)
             raise
-        if len(self._too_large) > crowds:
+        if len(report.crowds) > crowds:
             self._let_gaps_rest(progress=False)
         else:
             self._gap_failures = 0
@@ -290,7 +244,7 @@ class Poller:
             self._rescan_began = now
         pages = report.pages
         while self._unscanned:
-            rest = await self._read_newest(self._unscanned[-1], lease, report)
+            rest = await self._reading.read_newest(self._unscanned[-1], lease, report)
             self._unscanned[-1:] = [rest] if rest else []
         self._rescan_pages = report.pages - pages
         await self._history.note_rescan(self._rescan_began)
@@ -302,69 +256,6 @@ class Poller:
     def _now(self) -> datetime:
         """The earlier of the two clocks: one that runs ahead must not have time called covered that is still to come."""
         return min(self._source.vendor_now(), self._clock())
-
-    async def _read_hole(self, hole: Piece, lease: Lease, report: PollReport) -> None:
-        rest: Piece | None = hole
-        while rest is not None:
-            rest = await self._read_newest(rest, lease, report)
-
-    async def _read_newest(self, hole: Piece, lease: Lease, report: PollReport) -> Piece | None:
-        """Read the newest piece of a hole, record it as covered, and return what is left of the hole."""
-        piece, rest = hole.newest(self._longest)
-        pages = report.pages
-        try:
-            await self._read(piece, lease, report)
-        except SourceError:
-            if report.pages > pages:  # it was cut off in the middle: a shorter piece has a better chance
-                self._longest = max(self._longest / 2, SHORTEST_PIECE)
-            raise
-        if piece.window.length >= self._longest:
-            self._longest = min(self._longest * 1.25, self._longest_allowed)
-        return rest
-
-    @property
-    def _longest_allowed(self) -> timedelta:
-        return min(self._pace.longest_window, self._source.limits.longest_window or self._pace.longest_window)
-
-    async def _read(self, piece: Piece, lease: Lease, report: PollReport) -> None:
-        """Read one window whole, in halves where the vendor cannot page through it, and record it as covered."""
-        started = self._clock()
-        log.debug("%s: reading %s", self._source.name, piece)
-        try:
-            await read_and_save(
-                self._source.pages(piece.window, live=piece.live), lambda page: self._save(page, lease, report)
-            )
-        except WindowTooLarge as error:
-            if piece.window.length <= SHORTEST_WINDOW:
-                crowd = around(piece.window)
-                self._crowds.append(crowd)
-                self._too_large.append(_crowd(piece.window, error))
-                await self._store.uncover(self._source.name, crowd, lease)
-            else:
-                for half in piece.halves():
-                    await self._read(half, lease, report)
-            return
-        report.windows += 1
-        skew = self._source.vendor_now() - self._clock()
-        covered = piece.certain(started, skew, self._source.limits.hold_back)
-        if covered is not None:
-            await self._store.cover(self._source.name, covered, lease)
-
-    async def _save(self, page: Page, lease: Lease, report: PollReport) -> None:
-        saved = await self._store.save(self._source.name, page, lease)
-        report.add(saved)
-        log.debug("%s: a page of %d alerts: %s", self._source.name, len(page.records), saved)
-        for quarantined in page.quarantined:
-            log.warning("%s: a record was set aside: %s", self._source.name, quarantined.reason)
-        self._progress(report)
-
-
-def _crowd(window: Window, error: WindowTooLarge) -> WindowTooLarge:
-    """Told at the end, when all else was read: the crowd stays a gap, and nothing that lies before it waits for it."""
-    return WindowTooLarge(
-        f"the vendor holds more alerts updated between {window.start.isoformat()} and {window.end.isoformat()} "
-        f"than its API can page through: {error}"
-    )
 
 
 def _backoff(first: timedelta, failures: int) -> float:

@@ -129,7 +129,10 @@ def test_who_finds_the_store_locked_is_told_that_it_may_be_being_brought_up_to_d
     holding, waiting = open_writer(path, migrations()[:1]), open_writer(path, migrations()[:1])
     waiting.set_busy_timeout(0)
     holding.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StoreUnusable, match=r"may be bringing it up to date.*Otherwise find out which"), explained(path):
+    with (
+        pytest.raises(StoreUnusable, match=r"may be bringing it up to date.*Otherwise find out which"),
+        explained(path),
+    ):
         waiting.execute("BEGIN IMMEDIATE")
     holding.close()
     waiting.close()

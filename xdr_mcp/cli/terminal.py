@@ -19,7 +19,7 @@ import click
 import msgspec
 
 from xdr_mcp.alert import Alert, ChangeKind, EntityKind, Severity
-from xdr_mcp.poller import PollReport
+from xdr_mcp.reading import PollReport
 from xdr_mcp.untrusted import escaped as plain
 
 if TYPE_CHECKING:
