@@ -43,10 +43,10 @@ def moment(value: int) -> datetime:
 
 def first_key(created: int) -> int:
     """The least key an alert created then (microseconds) can have."""
-    if created < 0:
-        unit = created // _SECOND
-    elif created < _FINE_END:
+    if 0 <= created < _FINE_END:
         unit = created
+    elif created < 0:
+        unit = created // _SECOND
     else:
         unit = _FINE_END + (created - _FINE_END) // _SECOND
     return (unit + _OFFSET) * SLOTS
@@ -75,15 +75,14 @@ class Slots:
     def take(self, created: int) -> int:
         """A key that nobody has."""
         unit = first_key(created)
-        while (key := self._first_free(unit)) >= unit + SLOTS:
+        while (key := self._free[unit] if unit in self._free else self._look_up(unit)) >= unit + SLOTS:
             unit += SLOTS
         self._free[unit] = key + 1
         return key
 
-    def _first_free(self, unit: int) -> int:
-        if unit not in self._free:
-            last = self._connection.execute(
-                "SELECT max(key) FROM alerts WHERE key >= ? AND key < ?", (unit, unit + SLOTS)
-            ).get
-            self._free[unit] = unit if last is None else last + 1
-        return self._free[unit]
+    def _look_up(self, unit: int) -> int:
+        """The first that is free of a unit, if any is."""
+        last: int | None = self._connection.execute(
+            "SELECT max(key) FROM alerts WHERE key >= ? AND key < ?", (unit, unit + SLOTS)
+        ).get
+        return unit if last is None else last + 1

@@ -1,7 +1,8 @@
 """Rows written many a statement.
 
 Each time that SQLite is entered Python's lock is given up, and while other threads work it takes long to have it again: a
-row a statement would wait a thousand times for a page of alerts.
+row a statement would wait a thousand times for a page of alerts. The full-text index, too, empties its memory to the file
+with each statement that writes several rows, and later merges what it wrote.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
     import apsw
 
-MOST = 100
-"""Rows that one statement writes at most."""
+MOST = 250
+"""Rows that one statement writes at most: one of twice as many is longer than what apsw keeps prepared."""
 
 
 def insert(connection: apsw.Connection, into: str, rows: Sequence[Sequence[Any]], otherwise: str = "") -> None:

@@ -23,7 +23,7 @@ from xdr_mcp.store.sqlite.revisions import newest_seq
 from xdr_mcp.store.sqlite.rows import insert
 from xdr_mcp.store.sqlite.sources import source_id
 from xdr_mcp.store.sqlite.tallies import Cell, adjust
-from xdr_mcp.store.sqlite.versions import UNKEEPABLE, Version, unkeepable
+from xdr_mcp.store.sqlite.versions import UNKEEPABLE, Form, Version, unkeepable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -113,14 +113,18 @@ class Journal:
         self.seq: int = newest_seq(connection)
         self.heads: dict[bytes, Head] = {}
         self._keys: dict[bytes, int] = {}
+        self._repeated: set[bytes] = set()
+        """Alerts of which several versions came."""
         self._told: dict[tuple[bytes, int], dict[bytes, Version]] = {}
         self._changes: list[tuple[object, ...]] = []
-        self._latest: dict[bytes, Version] = {}
+        self._latest: dict[bytes, tuple[Head, Version, Form]] = {}
         self._moves: list[tuple[bytes, int, int]] = []
 
     def look_up(self, versions: Sequence[Version]) -> None:
         """Bring up what is stored of their alerts, and room for those that are new."""
-        self.heads = heads_of(self._connection, {version.uid for version in versions})
+        times = Counter([version.uid for version in versions])
+        self._repeated = {uid for uid, number in times.items() if number > 1}
+        self.heads = heads_of(self._connection, times)
         self._keys = {uid: head.key for uid, head in self.heads.items()}
         new = [version.created for version in versions if version.uid not in self.heads]
         self._slots = Slots(self._connection, new)
@@ -142,29 +146,24 @@ class Journal:
 
     def enter(self, version: Version, head: Head | None, entry: Entry) -> None:
         """Put a version into the journal and at the head of its alert. Raises one of ``UNKEEPABLE``, having done nothing."""
-        body = version.form.body
+        form = version.form
         self.seq = entry.seq
         self._changes.append(
             (
-                *(entry.seq, version.uid, entry.revision, head.seq if head else None, entry.kind.value),
-                *(version.updated, entry.fetched, entry.saved, version.digest, body, version.record.raw),
+                *(entry.seq, version.uid, entry.revision, None if head is None else head.seq, entry.kind),
+                *(version.updated, entry.fetched, entry.saved, version.digest, form.body, version.record.raw),
             )
         )
         if head is None:
-            self.heads[version.uid] = Head(
-                self._slots.take(version.created),
-                entry.seq,
-                entry.seq,
-                entry.revision,
-                version.record.alert.status.ocsf_id,
-                version.created,
-                version.updated,
-                version.digest,
+            head = self.heads[version.uid] = Head(
+                *(self._slots.take(version.created), entry.seq, entry.seq, entry.revision),
+                *(form.cell.status, version.created, version.updated, version.digest),
             )
         else:
             self._move(version, head, entry)
-        self._told.setdefault((version.uid, version.updated), {})[version.digest] = version
-        self._latest[version.uid] = version
+        if version.uid in self._repeated:
+            self._told.setdefault((version.uid, version.updated), {})[version.digest] = version
+        self._latest[version.uid] = head, version, form
 
     def _move(self, version: Version, head: Head, entry: Entry) -> None:
         """Make ``version`` the head. When the vendor changed its created time, it moves in the listing."""
@@ -172,14 +171,13 @@ class Journal:
             self._moves.append((version.uid, entry.seq, head.key))
             head.key = self._slots.take(version.created)
         head.seq, head.revision = entry.seq, entry.revision
-        head.status = version.record.alert.status.ocsf_id
+        head.status = version.form.cell.status
         head.created, head.updated, head.digest = version.created, version.updated, version.digest
 
     def write(self) -> None:
         """Write what was entered."""
-        latest = sorted(
-            ((self.heads[uid], version) for uid, version in self._latest.items()), key=lambda entered: entered[0].key
-        )  # the full-text index empties its memory to the file before each row whose key is less than the one before
+        # the full-text index empties its memory to the file before each row whose key is less than the one before
+        latest = sorted(self._latest.values(), key=lambda entered: entered[0].key)
         left = [(key,) for uid, key in self._keys.items() if self.heads[uid].key != key]
         write = partial(insert, self._connection)
         write(
@@ -191,18 +189,22 @@ class Journal:
         write(
             "INSERT OR REPLACE INTO alerts (key, uid, seq, first_seq, revision, severity, status, verdict, created, updated,"
             " first_seen, last_seen, risk_score, confidence, count, digest)",
-            [_alert_row(head, version) for head, version in latest],
+            [
+                (head.key, version.uid, head.seq, head.first_seq, head.revision, *form.columns, version.digest)
+                for head, version, form in latest
+            ],
         )
         adjust(self._connection, self._shifts())
         write(
             "INSERT OR REPLACE INTO postings (rowid, title, description, other, terms)",
-            [(head.key, *version.form.posting) for head, version in latest],
+            [(head.key, *form.posting) for head, _, form in latest],
         )
 
     def _shifts(self) -> Counter[Cell]:
         """How many alerts more, or less, each cell of the tallies has."""
-        shifts = Counter(_cell(version) for version in self._latest.values())
-        shifts.subtract(cell for uid in self._latest if uid in self.heads and (cell := self.heads[uid].cell))
+        latest = self._latest.values()
+        shifts = Counter([form.cell for _, _, form in latest])
+        shifts.subtract([head.cell for head, _, _ in latest if head.cell is not None])
         return shifts
 
 
@@ -245,11 +247,11 @@ class _PageSave:
             self._keep(version, head)
 
     def _keep(self, version: Version, head: Head | None) -> None:
-        alert = version.record.alert
         if head is None:
-            kind, revision = change_kind(None, alert), 1
+            kind, revision = ChangeKind.CREATED, 1
         else:
             # what a change did depends on the status alone, so the body before it need not be read
+            alert = version.record.alert
             kind = change_kind(structs.replace(alert, status=_STATUSES[head.status]), alert)
             revision = head.revision + 1
         try:
@@ -300,27 +302,8 @@ class _PageSave:
         return [
             self._now - updated
             for updated in self._arrived
-            if (live and updated > end) or any(start <= updated <= finish for start, finish in covered)
+            if (live if updated > end else any(start <= updated <= finish for start, finish in covered))
         ]
-
-
-def _alert_row(head: Head, version: Version) -> tuple[object, ...]:
-    alert = version.record.alert
-    return (
-        *(head.key, version.uid, head.seq, head.first_seq, head.revision),
-        *(alert.severity.rank, alert.status.ocsf_id, alert.verdict.ocsf_id, version.created, version.updated),
-        *(_moment_or_none(alert.first_seen), _moment_or_none(alert.last_seen)),
-        *(alert.risk_score, alert.confidence, alert.count, version.digest),
-    )
-
-
-def _cell(version: Version) -> Cell:
-    alert = version.record.alert
-    return Cell.of(version.created, alert.severity.rank, alert.status.ocsf_id, alert.verdict.ocsf_id)
-
-
-def _moment_or_none(value: datetime | None) -> int | None:
-    return None if value is None else microseconds(value)
 
 
 def _digest(raw: bytes) -> bytes:

@@ -14,6 +14,7 @@ from xdr_mcp.interfaces import Page, Quarantined, Record
 from xdr_mcp.store.sqlite.keys import LARGEST, microseconds
 from xdr_mcp.store.sqlite.postings import posted
 from xdr_mcp.store.sqlite.revisions import alert_of, body_of, uid_of
+from xdr_mcp.store.sqlite.tallies import Cell
 
 if TYPE_CHECKING:
     from xdr_mcp.alert import Alert
@@ -27,6 +28,9 @@ class Form(Struct, frozen=True):
 
     body: bytes
     posting: tuple[str, str, str, str]
+    cell: Cell
+    columns: tuple[int | None, ...]
+    """Of its head, from ``severity`` to ``count``. Times are microseconds."""
 
 
 class Version(Struct):
@@ -54,7 +58,9 @@ class Version(Struct):
         """Made when it is first asked for. Raises one of ``UNKEEPABLE`` for what cannot be kept."""
         if self._form is None:
             alert = self.record.alert
-            self._form = Form(_readable(alert), posted(alert))
+            body = _readable(alert)
+            cell = Cell.of(self.created, alert.severity.rank, alert.status.ocsf_id, alert.verdict.ocsf_id)
+            self._form = Form(body, posted(alert), cell, _columns(alert, cell, self.created, self.updated))
         return self._form
 
     def same_content(self, raw: bytes) -> bool:
@@ -101,6 +107,15 @@ def unkeepable(record: Record, error: Exception) -> Quarantined:
 def digest_of(raw: bytes) -> bytes:
     """16 bytes that tell a record's bytes from others."""
     return sha256(raw).digest()[:16]
+
+
+def _columns(alert: Alert, cell: Cell, created: int, updated: int) -> tuple[int | None, ...]:
+    first, last = alert.first_seen, alert.last_seen
+    return (
+        *(cell.severity, cell.status, cell.verdict, created, updated),
+        *(None if first is None else microseconds(first), None if last is None else microseconds(last)),
+        *(alert.risk_score, alert.confidence, alert.count),
+    )
 
 
 def _readable(alert: Alert) -> bytes:
