@@ -35,6 +35,7 @@ from bench.postgres import Postgres
 from bench.reach import Reach
 from xdr_mcp.alert import Alert, Attack, Entity, EntityKind, Severity, Status
 from xdr_mcp.interfaces import Found, Page, Position, Record, Store
+from xdr_mcp.opening import suit_python
 from xdr_mcp.query import Query, matches, parse
 from xdr_mcp.store import open_store
 from xdr_mcp.store.sqlite.file import open_reader
@@ -443,16 +444,18 @@ async def keep_saving(path: Path | Store, alerts: int, ready: Callable[[], objec
     pages = [[made(n, alerts) for n in range(alerts + p * PAGE, alerts + (p + 1) * PAGE)] for p in range(20)]
     ready()
     for number in range(10**6):
-        page = pages[number % len(pages)]
-        fresh = [shifted(record, number) for record in page]
-        await save(path, fresh)
+        # in a thread, so that making them does not hold the event loop up
+        await save(path, await anyio.to_thread.run_sync(shifted, pages[number % len(pages)], number))
 
 
-def shifted(record: Record, number: int) -> Record:
-    """The same alert under another id."""
+def shifted(page: Sequence[Record], number: int) -> list[Record]:
+    """The same alerts under other ids."""
     from msgspec import structs  # noqa: PLC0415 (used here only)
 
-    return Record(structs.replace(record.alert, vendor_id=f"{record.alert.vendor_id}-{number}"), record.raw)
+    return [
+        Record(structs.replace(record.alert, vendor_id=f"{record.alert.vendor_id}-{number}"), record.raw)
+        for record in page
+    ]
 
 
 async def beside(
@@ -554,6 +557,7 @@ def main() -> None:
     parser.add_argument("--busy", action="store_true", help="ask while saving goes on, too: the store grows by it")
     parser.add_argument("--save-into", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    suit_python()  # as the program does
     if options.save_into:
         anyio.run(keep_saving, options.save_into, options.alerts, lambda: print("ready", flush=True))
         return
