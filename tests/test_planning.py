@@ -202,6 +202,16 @@ def test_a_hole_that_a_crowd_left_is_read_by_itself_with_no_look_back() -> None:
     ]
 
 
+def test_a_piece_that_a_crowd_ends_or_begins_keeps_its_newest_moment_and_nothing_of_the_crowd() -> None:
+    piece, hour_before = Piece(Window(START, START + 3 * HOUR), live=True), Window(START + 2 * HOUR, START + 3 * HOUR)
+    assert piece.without([hour_before]) == [
+        Piece(Window(START + 3 * HOUR, START + 3 * HOUR), live=True),
+        Piece(Window(START, START + 2 * HOUR), live=False),
+    ]
+    assert piece.without([Window(START, START + HOUR)]) == [Piece(Window(START + HOUR, START + 3 * HOUR), live=True)]
+    assert piece.without([]) == [piece]
+
+
 @given(coverages(), coverages(), st.tuples(minutes, minutes).map(sorted), minutes)
 def test_what_is_read_beside_crowds_is_all_but_them_and_its_newest_part_stays_live(
     covered: tuple[Window, ...], crowds: tuple[Window, ...], ends: list[datetime], moment: datetime

@@ -489,6 +489,8 @@ async def test_a_crowd_rests_for_twice_as_many_polls_each_time_while_all_around_
         await poller.once()
         assert len(await h.ids()) == 33
         assert (await h.state()).gaps == ()
+        await poller.once()
+        assert poller._reading._crowds == []
 
 
 async def test_a_burst_that_no_offset_reaches_costs_many_requests_once_and_few_from_then_on(tmp_path: Path) -> None:
