@@ -16,7 +16,7 @@ from msgspec import Struct
 from xdr_mcp.alert import Alert, Attack, Entity, EntityKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 VALUE_LIMIT = 4_096
 """A keyword value is cut after this many folded characters; so is the value a query asks for."""
@@ -121,26 +121,24 @@ def texts_of(alert: Alert) -> tuple[tuple[str, str], ...]:
     ``other`` holds what free text is expected to find besides: ids, rule, product, assignee, ATT&CK, labels, entities.
     """
     return (
-        ("title", column_of((line_of(alert.title),))),
-        ("description", column_of((line_of(alert.description),))),
-        ("other", column_of(map(line_of, dict.fromkeys(_other(alert))))),
+        ("title", column_of(line_of(alert.title))),
+        ("description", column_of(line_of(alert.description))),
+        ("other", column_of(line_of(" ".join(dict.fromkeys(_other(alert)))))),
     )
 
 
-def column_of(lines: Iterable[str]) -> str:
+def column_of(line: str) -> str:
     """A text column of these words."""
-    words = " ".join(filter(None, lines))
-    return words if len(words) <= TEXT_LIMIT else words[:TEXT_LIMIT].rstrip()
+    return line if len(line) <= TEXT_LIMIT else line[:TEXT_LIMIT].rstrip()
 
 
-def _other(alert: Alert) -> Iterator[str]:
-    yield alert.vendor_id
-    yield from facts_of(alert).texts
+def _other(alert: Alert) -> list[str]:
+    texts = [alert.vendor_id, *facts_of(alert).texts]
     for attack in alert.attacks:
-        yield from attack_texts(attack)
-    yield from alert.labels
-    for entity in alert.entities:
-        yield entity.value
+        texts += attack_texts(attack)
+    texts += alert.labels
+    texts += [entity.value for entity in alert.entities]
+    return texts
 
 
 class Facts(Struct, frozen=True):
@@ -192,7 +190,7 @@ def terms_of(alert: Alert) -> tuple[tuple[str, str], ...]:
 def own_terms_of(alert: Alert) -> tuple[tuple[str, str], ...]:
     """``terms_of`` without ``entity``."""
     pairs = [("id", rare_value_of(alert.id)), ("id", rare_value_of(alert.vendor_id))]
-    pairs += [(field, value_of(text)) for field, text in _terms(alert)]
+    pairs += [(field, value_of(text)) for field, text in _terms(alert) if text]
     for entity in alert.entities:
         pairs += _entity_terms_again(entity) if len(entity.value) <= _SHORT else entity_terms(entity)
     return tuple([pair for pair in dict.fromkeys(pairs) if pair[1]])
@@ -207,13 +205,12 @@ def spelling(alert: Alert, field: str, value: str) -> str:
     return next(text for name, text in own if name == field and value_of(text) == value)
 
 
-def _terms(alert: Alert) -> Iterator[tuple[str, str]]:
+def _terms(alert: Alert) -> list[tuple[str, str]]:
     """What is neither an id nor an entity, as the alert spells it."""
-    yield from facts_of(alert).terms
-    for label in alert.labels:
-        yield "label", label
+    terms = [*facts_of(alert).terms, *[("label", label) for label in alert.labels]]
     for attack in alert.attacks:
-        yield from attack_terms(attack)
+        terms += attack_terms(attack)
+    return terms
 
 
 def attack_texts(attack: Attack) -> tuple[str, ...]:

@@ -65,8 +65,9 @@ def posted(alert: Alert) -> tuple[str, str, str, str]:
             found, texts = _entities[entity]
             tokens += found
             lines.update(texts)
-    title, description = column_of((line_of(alert.title),)), column_of((line_of(alert.description),))
-    return title, description, column_of(lines.values()), " ".join(dict.fromkeys(tokens))
+    title, description = column_of(line_of(alert.title)), column_of(line_of(alert.description))
+    other = column_of(_BLANK.join(filter(None, lines.values())))
+    return title, description, other, _BLANK.join(dict.fromkeys(tokens))
 
 
 def token(field: str, value: str) -> str:
