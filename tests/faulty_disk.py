@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import apsw
 
@@ -15,7 +16,7 @@ class FaultyFile(apsw.VFSFile):
         super().__init__("unix", name, flags)
         self._vfs = vfs
 
-    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 (SQLite's name)
+    def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802 (SQLite's name)
         self._vfs.before("write")
         super().xWrite(data, offset)
 

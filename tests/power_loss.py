@@ -11,6 +11,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import apsw
 from msgspec import Struct
@@ -111,7 +112,7 @@ class JournalledFile(apsw.VFSFile):
         self._disk = disk
         self._number = number
 
-    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 (SQLite's name)
+    def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802 (SQLite's name)
         super().xWrite(data, offset)
         self._disk.add("write", self._number, offset, bytes(data))
 

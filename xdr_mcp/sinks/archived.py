@@ -152,7 +152,7 @@ class ArchivedChanges:
             self._tell(path, str(error))
             return None
 
-    def _one(self, query: str, *values: object) -> Any:
+    def _one(self, query: str, *values: int) -> Any:
         return self._order.execute(query, values).get
 
 
