@@ -6,6 +6,7 @@ file system of an archived batch in ``sinks/test_archive.py``.
 
 from __future__ import annotations
 
+import gc
 import sys
 import tracemalloc
 from collections import Counter
@@ -136,6 +137,15 @@ def test_an_alert_is_entered_in_a_bounded_number_of_steps(body: bytes, tmp_path:
     told = steps(lambda: save_page(connection, prepared, source="xdr", lease="poll:xdr", now=START))
     connection.close()
     assert told / ALERTS < 450
+
+
+def test_the_cycle_collector_looks_through_nothing_of_a_page(body: bytes) -> None:
+    taken(body)
+    gc.collect()
+    before = len(gc.get_objects())
+    page = taken(body)
+    gc.collect()
+    assert len(gc.get_objects()) - before < len(page.records) / 10
 
 
 def test_a_record_is_copied_once_out_of_its_page(body: bytes) -> None:
