@@ -42,7 +42,7 @@ CREATE TABLE alerts (
   severity smallint NOT NULL, status smallint NOT NULL, words tsvector NOT NULL, body bytea NOT NULL, raw bytea NOT NULL
 );
 CREATE TABLE hosts (host text NOT NULL, key bigint NOT NULL);
-CREATE TABLE techniques (technique text NOT NULL, key bigint NOT NULL, severity smallint NOT NULL, status smallint NOT NULL);
+CREATE TABLE techniques (technique text NOT NULL, key bigint NOT NULL);
 """
 INDEXES = """
 ALTER TABLE alerts ADD PRIMARY KEY (key);
@@ -50,7 +50,7 @@ CREATE UNIQUE INDEX ON alerts (id);
 CREATE INDEX ON alerts (key, severity, status, created);
 CREATE INDEX ON alerts USING gin (words);
 ALTER TABLE hosts ADD PRIMARY KEY (host, key);
-ALTER TABLE techniques ADD PRIMARY KEY (technique, key) INCLUDE (severity, status);
+ALTER TABLE techniques ADD PRIMARY KEY (technique, key);
 """
 
 Ask = Callable[["Postgres"], list[Any]]
@@ -177,7 +177,7 @@ def _fill(connection: Any, store: apsw.Connection) -> None:
             alerts.append((key, alert.id, seq, created, severity, status, words, body, raw))
             named = {entity.value for entity in alert.entities if entity.kind is EntityKind.HOST}
             hosts += [(host, key) for host in named]
-            techniques += [(each, key, severity, status) for each in {attack.technique for attack in alert.attacks}]
+            techniques += [(each, key) for each in {attack.technique for attack in alert.attacks}]
         for table, copied in (("alerts", alerts), ("hosts", hosts), ("techniques", techniques)):
             with connection.cursor().copy(f"COPY {table} FROM STDIN") as copy:
                 for row in copied:

@@ -219,7 +219,7 @@ class Questions:
         also = f"AND postings.rowid >= {self._day} AND a.severity >= 4 AND a.status = 1"
         sql = (
             "SELECT a.body FROM hosts AS h JOIN techniques AS t USING (key) JOIN alerts AS a USING (key) WHERE h.host = %s"
-            " AND t.technique = %s AND h.key >= %s AND t.severity >= 4 AND t.status = 1 ORDER BY h.key DESC LIMIT 20"
+            " AND t.technique = %s AND h.key >= %s AND a.severity >= 4 AND a.status = 1 ORDER BY h.key DESC LIMIT 20"
         )
         ask = postgres.alerts_of(sql, host, technique, self._day)
         return self._find(text, f'terms : ("technique:{technique.lower()}" AND "host:{host}")', ask, also)
@@ -229,7 +229,7 @@ class Questions:
         match = f'terms : "technique:{technique.lower()}"'
         ask = postgres.alerts_of(
             "SELECT a.body FROM techniques AS t JOIN alerts AS a USING (key) WHERE t.technique = %s"
-            " AND t.severity >= 4 AND t.status = 1 ORDER BY t.key DESC LIMIT 20",
+            " AND a.severity >= 4 AND a.status = 1 ORDER BY t.key DESC LIMIT 20",
             technique,
         )
         also = "AND a.severity >= 4 AND a.status = 1"

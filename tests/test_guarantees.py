@@ -42,6 +42,12 @@ def test_a_guarantee_names_tests_that_exist(row: str) -> None:
     assert [name for path, name in named if name not in names_in(path)] == []
 
 
+def test_what_is_said_to_hold_the_figures_of_performance_exists() -> None:
+    named = TEST.findall((ROOT / "docs" / "performance.md").read_text("utf-8"))
+    assert len(named) > 10
+    assert [name for path, name in named if name not in names_in(path)] == []
+
+
 def test_a_test_that_does_not_exist_would_be_missed() -> None:
     assert test_a_test_that_does_not_exist_would_be_missed.__name__ in names_in("tests/test_guarantees.py")
     assert "test_of_nothing" not in names_in("tests/test_guarantees.py")
