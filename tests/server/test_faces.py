@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import msgspec
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from serving import an_alert
 from strategies import alerts
 
-from xdr_mcp.alert import Alert
+from xdr_mcp.alert import Alert, Entity, EntityKind
 from xdr_mcp.server.answers.faces import LARGEST_KEPT, Faces
 from xdr_mcp.server.answers.storms import Storm
-from xdr_mcp.server.answers.telling import BRIEF, COMPACT, FULL, told_row
+from xdr_mcp.server.answers.telling import BRIEF, COMPACT, FULL, one_line, told_entity, told_row, told_time
 
 
 def copy(alert: Alert) -> Alert:
@@ -56,3 +58,14 @@ def test_a_large_alert_is_not_kept() -> None:
     large = an_alert(1, description="x" * LARGEST_KEPT)
     assert kept.of(large) is not kept.of(large)
     assert kept.size == 0
+
+
+@given(st.sampled_from(EntityKind), st.text("ab:.- <[user", max_size=140), st.sampled_from([30, 48, 120]))
+def test_an_entity_is_told_as_one_line_of_its_kind_and_value(kind: EntityKind, value: str, longest: int) -> None:
+    assert told_entity(Entity(kind, value), longest) == one_line(f"{kind.value}:{value}", longest)
+
+
+@given(st.datetimes(timezones=st.timezones() | st.just(UTC)))
+def test_a_time_is_told_to_the_second_in_utc(moment: datetime) -> None:
+    assume(moment.year not in {1, 9999})  # it may leave the calendar
+    assert told_time(moment) == moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")

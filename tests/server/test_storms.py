@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -7,11 +8,13 @@ from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mcp import Client
 from serving import ERAS, NOON, a_server, an_alert, data_of, read
 
 from xdr_mcp.alert import Alert, Entity, EntityKind, Severity, Status
-from xdr_mcp.query import matches, parse
+from xdr_mcp.query import fold, matches, parse
 from xdr_mcp.server.answers.faces import face_of, template
 from xdr_mcp.server.answers.listing import SCANNED
 from xdr_mcp.server.answers.storms import MEMBERS_NAMED, Storm, members_query
@@ -47,6 +50,16 @@ def members(rows: Sequence[dict[str, Any]]) -> list[str]:
 )
 def test_what_a_counter_a_clock_or_a_hash_wrote_is_no_part_of_a_template(one: str, other: str) -> None:
     assert template(one) == template(other)
+
+
+@given(
+    st.text("0123456789abcdefgzé#-.:,/ ", max_size=60)
+    | st.lists(st.sampled_from([*"19afz- .", "3f2a9c1e-0d4b-4f6e-9a51-", "0c2d5e7f8a90"])).map("".join)
+)
+def test_what_varies_is_a_uuid_a_hexadecimal_id_or_a_number(title: str) -> None:
+    uuid, number = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", r"[0-9]+(?:[.:,/-][0-9]+)*"
+    hexadecimal = r"(?<![0-9a-z])(?=[a-f]*[0-9])[0-9a-f]{6,}(?![0-9a-z])"
+    assert template(title) == re.sub(f"{uuid}|{hexadecimal}|{number}", "#", fold(title))
 
 
 @pytest.mark.parametrize(

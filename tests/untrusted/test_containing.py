@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import string
 import time
 
@@ -7,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xdr_mcp.untrusted import contained, contained_json, contained_line
+from xdr_mcp.alert import EntityKind
+from xdr_mcp.untrusted import contained, contained_json, contained_line, ordinary
 
 _PIECES = (
     *(
@@ -199,3 +201,14 @@ def test_capping_a_text_full_of_escapes_costs_a_few_looks_at_it(piece: str) -> N
 
     whole = min(seconds(None, text[:4_096]) for _ in range(3))
     assert min(seconds(4_096, text) for _ in range(3)) < 20 * whole
+
+
+@given(hostile | st.text(string.printable), st.sampled_from(EntityKind))
+def test_what_is_ordinary_stays_as_it_is_behind_a_word_and_a_colon(text: str, kind: EntityKind) -> None:
+    if ordinary(text):
+        assert contained_line(f"{kind.value}:{text}") == f"{kind.value}:{text}"
+
+
+@given(hostile | st.text("a\r\n\t "), st.none() | st.integers(16, 60))
+def test_a_line_end_or_a_tab_is_told_as_a_blank(text: str, cap: int | None) -> None:
+    assert contained_line(text, cap) == contained(re.sub(r"\r?\n|\t", " ", text), cap)

@@ -6,7 +6,7 @@ Which fields of an alert are of that kind stands on the fields (``alert.UNTRUSTE
 """
 
 from xdr_mcp.untrusted.characters import escaped, visible
-from xdr_mcp.untrusted.containing import contained, contained_json, contained_line
+from xdr_mcp.untrusted.containing import contained, contained_json, contained_line, ordinary
 from xdr_mcp.untrusted.fence import FENCED, Fence, fenced
 from xdr_mcp.untrusted.ids import spell, unspell
 
@@ -18,6 +18,7 @@ __all__ = [
     "contained_line",
     "escaped",
     "fenced",
+    "ordinary",
     "spell",
     "unspell",
     "visible",

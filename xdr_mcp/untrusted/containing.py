@@ -33,7 +33,7 @@ def contained(text: str, cap: int | None = None) -> str:
 
 def contained_line(text: str, cap: int | None = None) -> str:
     """``contained``, on one line: a line end or tab is told as a blank."""
-    if _ordinary(text) and (cap is None or len(text) <= cap):
+    if ordinary(text) and (cap is None or len(text) <= cap):
         return text
     return contained(on_one_line(text), cap)
 
@@ -72,13 +72,13 @@ def _told_apart(keys: list[str]) -> list[str]:
 
 def _contained(text: str, rest: str = "") -> str:
     """Markup comes last: what takes the place of hidden characters and blanks could become part of a link."""
-    if _ordinary(text):
+    if ordinary(text):
         return text + rest
     return inert(unstacked(brought_near(visible(text))) + rest)
 
 
-def _ordinary(text: str) -> bool:
-    """It is told as it is, on one line as well: most of what is ever told."""
+def ordinary(text: str) -> bool:
+    """It is told as it is, on one line as well, and behind a word of ours and a colon: most of what is ever told."""
     return ORDINARY.fullmatch(text) is not None and _DISTANT not in text
 
 

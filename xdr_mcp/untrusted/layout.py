@@ -16,7 +16,6 @@ _MARKS_SHOWN = 3
 _BLANK = " \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _DISTANCE = re.compile(rf"(?:[{_BLANK}]*\n){{{_MOST_NEWLINES + 1},}}|[{_BLANK}]{{{MOST_BLANKS + 1},}}")
 _STACK = re.compile(rf"[^\w\s\x00-\x7f]{{{_MOST_MARKS + 1},}}")
-_LINE_END = re.compile(r"\r?\n|\t")
 
 
 def brought_near(text: str) -> str:
@@ -31,7 +30,7 @@ def unstacked(text: str) -> str:
 
 def on_one_line(text: str) -> str:
     """``text`` with a blank for each line end and tab."""
-    return _LINE_END.sub(" ", text)
+    return text.replace("\r\n", " ").replace("\n", " ").replace("\t", " ")
 
 
 def _told_distance(run: re.Match[str]) -> str:

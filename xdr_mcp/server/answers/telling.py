@@ -14,12 +14,15 @@ from xdr_mcp.alert import UNTRUSTED_FIELDS, Alert, Change, Entity
 from xdr_mcp.errors import XdrMcpError
 from xdr_mcp.server.answers.faces import Face
 from xdr_mcp.server.answers.storms import Storm, members_query
-from xdr_mcp.untrusted import contained, contained_json, contained_line, spell
+from xdr_mcp.untrusted import contained, contained_json, contained_line, ordinary, spell
 
 _OF_OTHERS = frozenset({*UNTRUSTED_FIELDS, "about", "query"})
 """Names in rows and alerts that hold texts of others: fields of the model, and what is made of them."""
 _VALUE_SHOWN = 4_096
 """Characters of one text of a whole alert; a longer one is in the vendor's record."""
+
+_time = msgspec.json.Encoder().encode
+"""A datetime as JSON: in a tenth of the time that ``isoformat`` takes."""
 
 ALERT_FIELDS = tuple(field.name for field in msgspec.structs.fields(Alert))
 
@@ -127,7 +130,8 @@ def told_labels(rows: Iterable[Mapping[str, Any]], *more: str) -> dict[str, list
 
 def told_entity(entity: Entity, longest: int) -> str:
     """``host:web-01``."""
-    return one_line(entity.kind + ":" + entity.value, longest)  # formatting an enum takes longer than all the rest
+    told = entity.kind + ":" + entity.value  # formatting an enum takes longer than all the rest
+    return told if len(told) <= longest and ordinary(entity.value) else one_line(told, longest)
 
 
 def one_line(text: str, longest: int) -> str:
@@ -138,4 +142,4 @@ def one_line(text: str, longest: int) -> str:
 def told_time(moment: datetime) -> str:
     """To the second, UTC."""
     utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    return f"{utc.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+    return f"{_time(utc)[1:20].decode()}Z"

@@ -77,7 +77,7 @@ class Glance:
         connection.set_progress_handler(lambda: next(looks) > MOST_STEPS // _LOOK_EVERY, _LOOK_EVERY)
         try:
             return work(connection)
-        except apsw.InterruptError:
+        except (apsw.InterruptError, TooLong):
             return TooLong()
         finally:
             connection.set_progress_handler(None)

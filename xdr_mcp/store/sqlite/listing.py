@@ -15,7 +15,7 @@ from xdr_mcp.interfaces import Found, Position
 from xdr_mcp.query import Query, matches
 from xdr_mcp.store.sqlite.keys import LARGEST
 from xdr_mcp.store.sqlite.past import overtaken, seq_at
-from xdr_mcp.store.sqlite.revisions import alert_of, bounded
+from xdr_mcp.store.sqlite.revisions import bounded, listed_alert
 from xdr_mcp.store.sqlite.tallies import Tallied, share, tallied
 from xdr_mcp.store.sqlite.vocabulary import fitting
 from xdr_mcp.store.sqlite.where import Where, compile_where
@@ -92,7 +92,7 @@ def listed(
     """A page of the listing; with ``most``, also how many there are in all, counted only where the page does not tell."""
     largest = LARGEST if after is None else max(after.key, 0) - 1
     rows = _bodies(connection, asked, limit, largest) if asked.seq is None else _past(connection, asked, limit, largest)
-    page = [(key, alert_of(body)) for key, body in islice(bounded(rows), limit)]
+    page = [(key, listed_alert(body)) for key, body in islice(bounded(rows), limit)]
     alerts = tuple(alert for _, alert in page)
     following = Position(alerts[-1].created, page[-1][0]) if page and next(rows, None) is not None else None
     whole = limit > 0 and after is None and following is None

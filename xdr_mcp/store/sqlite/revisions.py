@@ -28,10 +28,20 @@ _moment = lru_cache(64)(moment)
 MOST_BYTES = 8 * 1024 * 1024
 """What one reading takes into memory, more or less: it ends early rather than hold hundreds of hostile records at once."""
 
+_REMEMBERED = 512
+_LARGEST_REMEMBERED = 4 * 1024
+"""Bytes. The newest alerts are listed again and again, and most take a thousand."""
+
 body_of = msgspec.json.Encoder().encode
 """An alert as it is kept."""
 alert_of = msgspec.json.Decoder(Alert).decode
 """The alert as it was kept."""
+_alert_of_late = lru_cache(_REMEMBERED)(alert_of)
+
+
+def listed_alert(body: bytes) -> Alert:
+    """The alert as it was kept; of one that was listed lately, the same object."""
+    return _alert_of_late(body) if len(body) <= _LARGEST_REMEMBERED else alert_of(body)
 
 
 def uid_of(alert_id: str) -> bytes:
@@ -100,7 +110,9 @@ def bounded(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
     size = 0
     for row in rows:
         yield row
-        size += sum(len(value) for value in row if isinstance(value, bytes))
+        for value in row:
+            if isinstance(value, bytes):
+                size += len(value)
         if size >= MOST_BYTES:
             return
 

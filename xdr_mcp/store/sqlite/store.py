@@ -221,8 +221,12 @@ class SqliteStore:
         def work(connection: apsw.Connection) -> tuple[SourceState, ...]:
             return sources.states(connection, self._clock(), self._lags)
 
-        current = await self._glance_at(self._lags.current)
-        return await (self._glance_at(work) if current else self._database.read(work))
+        def glance(connection: apsw.Connection) -> tuple[SourceState, ...]:
+            if not self._lags.current(connection):
+                raise TooLong
+            return work(connection)
+
+        return await self._glance_at(glance, work)
 
     # -- the followers' side
 
