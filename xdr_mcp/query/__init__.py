@@ -6,7 +6,7 @@ and ``_``. A store keeps folded values and folded words, so both ways of evaluat
 
 from xdr_mcp.query.evaluate import LEVELS, matcher, matches
 from xdr_mcp.query.fields import ENTITY_FIELDS, FIELDS, Field, FieldKind, field_named, guide
-from xdr_mcp.query.grouping import MOST_COMBINATIONS, Facet, bucket, combinations, facets, keyword
+from xdr_mcp.query.grouping import MOST_COMBINATIONS, Facet, Grouping, bucket, facets, keyword
 from xdr_mcp.query.nodes import And, Comparison, Level, Moment, Node, Not, Or, Pattern, Query, Term, Words
 from xdr_mcp.query.parser import instant, parse
 from xdr_mcp.query.rendering import describe, literal
@@ -37,6 +37,7 @@ __all__ = [
     "Facet",
     "Field",
     "FieldKind",
+    "Grouping",
     "Level",
     "Moment",
     "Node",
@@ -47,7 +48,6 @@ __all__ = [
     "Term",
     "Words",
     "bucket",
-    "combinations",
     "describe",
     "facets",
     "field_named",

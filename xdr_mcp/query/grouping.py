@@ -6,11 +6,13 @@ as a second user; a technique or tactic goes by its id, a rule by its name. ``fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache, partial
 from itertools import islice, product
+from typing import Any, TypeAlias, cast
 
-from msgspec import Struct
+from msgspec import Struct, defstruct, structs
 
 from xdr_mcp.alert import Alert, EntityKind
 from xdr_mcp.errors import QueryError
@@ -41,19 +43,65 @@ class Facet(Struct, frozen=True):
         """As it is asked for."""
         return f"{self.field}:{self.unit}" if self.unit else self.field
 
-    def values(self, alert: Alert) -> dict[str | None, str | None]:
-        """The alert's values: folded, each with the way the alert spells it; None for None where it has no value."""
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The fields of an alert that it looks at."""
+        return _READS.get(self.field, (self.field,))
+
+    @property
+    def own(self) -> Callable[[Alert], Hashable]:
+        """Gives what an alert says of it, in its own terms."""
         if self.unit:
-            moment: datetime | None = getattr(alert, self.field)
-            return _alone(None if moment is None else bucket((moment - _EPOCH) // _HOUR, self.unit))
+            return partial(_hours, self.field, 1 if self.unit == "hour" else _DAY // _HOUR)
+        return LEVELS[self.field] if self.field in LEVELS else _OWN[self.field]
+
+    def values(self, own: Any) -> dict[str | None, str | None]:
+        """The values in what is said: folded, each with the way the alert spells it; None for None where there is none."""
+        if self.unit:
+            return _alone(None if own is None else bucket(own, self.unit))
         if self.field in LEVELS:
-            number = LEVELS[self.field](alert)
-            return _alone(None if number is None else name_of(self.field, number))
+            return _alone(None if own is None else name_of(self.field, own))
         found: dict[str | None, str | None] = {}
-        for text in _OWN[self.field](alert):
+        for text in own:
             if folded := value_of(text):
                 found.setdefault(folded, text)
         return found or {None: None}
+
+
+Values: TypeAlias = tuple[str | None, ...]
+
+
+class Grouping:
+    """Which groups alerts count in: what an alert says of all facets, and the groups that lie in it."""
+
+    def __init__(self, chosen: Sequence[Facet]) -> None:
+        self._chosen = chosen
+        self._own = [facet.own for facet in chosen]
+
+    @property
+    def part(self) -> type[Alert]:
+        """What stands for an alert here: a type that has the fields which are looked at, and decodes no others."""
+        return _part_of(frozenset(name for facet in self._chosen for name in facet.reads))
+
+    def own(self, alert: Alert) -> tuple[Hashable, ...]:
+        """What the alert says, in its own terms. Most say what others said before them."""
+        return tuple([own(alert) for own in self._own])
+
+    def groups(self, own: tuple[Hashable, ...]) -> Iterator[tuple[Values, Values]]:
+        """Every group that an alert which says this counts in, once: its folded values and how the alert spells them."""
+        values = [facet.values(said).items() for facet, said in zip(self._chosen, own, strict=True)]
+        for pairs in islice(product(*values), MOST_COMBINATIONS):
+            yield tuple(folded for folded, _ in pairs), tuple(shown for _, shown in pairs)
+
+
+@lru_cache(maxsize=100)
+def _part_of(wanted: frozenset[str]) -> type[Alert]:
+    fields = [
+        (field.name, field.type) if field.required else (field.name, field.type, field.default)
+        for field in structs.fields(Alert)
+        if field.name in wanted
+    ]
+    return cast("type[Alert]", defstruct("Part", fields, gc=False))
 
 
 def facets(names: Sequence[str]) -> tuple[Facet, ...]:
@@ -84,15 +132,6 @@ def keyword(name: str) -> str:
     return field.name
 
 
-def combinations(
-    chosen: Sequence[Facet], alert: Alert
-) -> Iterator[tuple[tuple[str | None, ...], tuple[str | None, ...]]]:
-    """Every group the alert counts in, once: its folded values and how the alert spells them."""
-    values = [facet.values(alert).items() for facet in chosen]
-    for pairs in islice(product(*values), MOST_COMBINATIONS):
-        yield tuple(folded for folded, _ in pairs), tuple(shown for _, shown in pairs)
-
-
 def bucket(hours: int, unit: str) -> str:
     """The bucket that holds the hour which begins so many hours after 1970, UTC: 2026-11-25T13, 2026-11-25, 2026-W48, 2026-11."""
     days, hour = divmod(hours, 24)
@@ -115,18 +154,24 @@ UNITS: Mapping[str, Callable[[date, int], str]] = {
 """How a day and an hour of it are written as a bucket of each unit: ISO 8601, so that text order is time order."""
 
 
-def _first(*texts: str | None) -> tuple[str, ...]:
-    """The first that is a value at all."""
-    return next(((text,) for text in texts if text and value_of(text)), ())
+def _hours(field: str, each: int, alert: Alert) -> int | None:
+    """Hours since 1970 of the last full ``each``."""
+    moment: datetime | None = getattr(alert, field)
+    return None if moment is None else (moment - _EPOCH) // (each * _HOUR) * each
 
 
-_OWN: Mapping[str, Callable[[Alert], Iterable[str]]] = {
-    "entity": lambda alert: (entity.value for entity in alert.entities),
-    "technique": lambda alert: (
-        text for attack in alert.attacks for text in _first(attack.technique, attack.technique_name)
-    ),
-    "tactic": lambda alert: (text for attack in alert.attacks for text in _first(attack.tactic, attack.tactic_name)),
-    "rule": lambda alert: _first(alert.rule_name, alert.rule_id),
+def _first(text: str | None, other: str | None) -> str:
+    """The first that is a value at all; empty when neither is."""
+    if text and value_of(text):
+        return text
+    return other if other and value_of(other) else ""
+
+
+_OWN: Mapping[str, Callable[[Alert], tuple[str, ...]]] = {
+    "entity": lambda alert: tuple([entity.value for entity in alert.entities]),
+    "technique": lambda alert: tuple([_first(attack.technique, attack.technique_name) for attack in alert.attacks]),
+    "tactic": lambda alert: tuple([_first(attack.tactic, attack.tactic_name) for attack in alert.attacks]),
+    "rule": lambda alert: (_first(alert.rule_name, alert.rule_id),),
     "source": lambda alert: (alert.source,),
     "product": lambda alert: (alert.product,),
     "vendor": lambda alert: (alert.vendor,),
@@ -135,7 +180,19 @@ _OWN: Mapping[str, Callable[[Alert], Iterable[str]]] = {
     "assignee": lambda alert: (alert.assignee,),
     "label": lambda alert: alert.labels,
     "id": lambda alert: (alert.id,),
-} | {kind.value: lambda alert, kind=kind: alert.values_of(kind) for kind in EntityKind}
+} | {
+    kind.value: lambda alert, kind=kind: tuple([entity.value for entity in alert.entities if entity.kind is kind])
+    for kind in EntityKind
+}
+
+_READS: Mapping[str, tuple[str, ...]] = {
+    "entity": ("entities",),
+    "technique": ("attacks",),
+    "tactic": ("attacks",),
+    "rule": ("rule_name", "rule_id"),
+    "label": ("labels",),
+} | {kind.value: ("entities",) for kind in EntityKind}
+"""Fields of an alert that go by another name than what is counted."""
 
 
 _TIMES = tuple(field.name for field in FIELDS.values() if field.kind is FieldKind.TIME)

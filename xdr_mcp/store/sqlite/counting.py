@@ -1,7 +1,7 @@
 """Alerts that a query finds, counted by what they have in common.
 
-What stands in columns of its own is counted by SQLite. Keyword values are read from the alerts, newest first: an index knows
-them folded only, and with the forms that an alert is found by but not counted under.
+What stands in columns of its own is counted by SQLite. Keyword values are read from the alerts, newest first, and of each of
+them no more than is counted: an index knows values folded only, and with the forms that an alert is found by but not counted under.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from itertools import starmap
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import Struct
+from msgspec.json import Decoder
 
 from xdr_mcp.errors import QueryError
 from xdr_mcp.interfaces import Group, Grouped
-from xdr_mcp.query import LEVELS, Facet, bucket, combinations, name_of
+from xdr_mcp.query import LEVELS, Facet, Grouping, bucket, name_of
 from xdr_mcp.store.sqlite import tallies
-from xdr_mcp.store.sqlite.revisions import alert_of
 from xdr_mcp.store.sqlite.tallies import HOUR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Hashable, Iterator, Sequence
 
     import apsw
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MOST_GROUPS = 100_000
 """What is kept in memory while counting: 46 MB of file hashes."""
+MOST_SAID = 10_000
+"""What is kept besides, of different things that alerts say."""
 
 _Values: TypeAlias = tuple[str | None, ...]
 _TALLIED = {name: name for name in tallies.LEVELS} | {"created": "start"}
@@ -55,23 +57,46 @@ class _Group(Struct):
     """How that one spells it."""
 
 
+class _Said(Struct):
+    """Alerts that say the same."""
+
+    count: int
+    key: int
+    """Of the newest."""
+
+
 class _Tally:
-    """Counts so far."""
+    """Counts so far: of what alerts say, which is brought into groups when it has become much, and at the end."""
 
     def __init__(self, by: Sequence[Facet]) -> None:
         self.by = by
+        self.grouping = Grouping(by)
         self.total = 0
+        self._said: dict[tuple[Hashable, ...], _Said] = {}
         self._groups: dict[_Values, _Group] = {}
 
     def add(self, alert: Alert, key: int) -> None:
         self.total += 1
-        for group, shown in combinations(self.by, alert):
-            self._put(group, 1, key, shown)
+        own = self.grouping.own(alert)
+        said = self._said.get(own)
+        if said is None:
+            self._said[own] = _Said(1, key)
+            if len(self._said) == MOST_SAID:
+                self._bring_into_groups()
+        else:
+            said.count += 1
+            said.key = max(said.key, key)
 
     def put(self, group: _Values, count: int) -> None:
         """So many alerts at once, of values that are spelled in one way only."""
         self.total += count
         self._put(group, count, 0, group)
+
+    def _bring_into_groups(self) -> None:
+        for own, said in self._said.items():
+            for group, shown in self.grouping.groups(own):
+                self._put(group, said.count, said.key, shown)
+        self._said.clear()
 
     def _put(self, group: _Values, count: int, key: int, shown: _Values) -> None:
         known = self._groups.get(group)
@@ -89,6 +114,7 @@ class _Tally:
         self._groups[group] = _Group(count, key, shown)
 
     def told(self, limit: int) -> Grouped:
+        self._bring_into_groups()
         every = (
             (-found.count, [(value is None, value or "") for value in group], found.shown)
             for group, found in self._groups.items()
@@ -104,8 +130,9 @@ def _by_bodies(connection: apsw.Connection, asked: Asked, tally: _Tally) -> None
         f" ORDER BY {heads.key} DESC",
         heads.parameters,
     )
+    part_of = Decoder(tally.grouping.part).decode
     for key, body in rows:
-        tally.add(alert_of(body), key)
+        tally.add(part_of(body), key)
 
 
 def _by_columns(connection: apsw.Connection, asked: Asked, tally: _Tally) -> None:
