@@ -21,9 +21,9 @@ _MOST = 250
 _LONGEST_VALUE = 4096
 _DEEPEST = 6
 _CONTAINERS = (dict, list)
-_NESTS = (dict, list, str)
 _PLAIN_NAMES = frozenset({"name", "value", "values"})
 """What a field may be called whose name says less than its parent's."""
+_MOST_SEEN = 1_024
 _SHORT = 128
 """Short values come back in alert after alert: what was made of them is remembered."""
 
@@ -50,6 +50,7 @@ _HASH = re.compile(r"[0-9a-fA-F]{32,128}")
 _HASH_LENGTHS = frozenset({32, 40, 56, 64, 96, 128})
 _BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"(?:{_BYTE}\.){{3}}{_BYTE}")
+_IPV6 = re.compile(r"[0-9a-fA-F:.]+(?:%.*)?", re.DOTALL)
 _MAC = re.compile(r"(?:[0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}")
 _EMAIL = re.compile(r"[^@\s/]+@[^@\s/]+\.[^@\s/.]+")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{1,20}://\S+")
@@ -76,12 +77,12 @@ def entities_of(record: Json, attributes: Json, included: Sequence[Any]) -> tupl
     found = _Found()
     for item in beside:
         found.add_beside(_object(item))
-    for artefact in as_list(attributes.get("artefacts")) + as_list(attributes.get("artifacts")):
+    for artefact in (*as_list(attributes.get("artefacts")), *as_list(attributes.get("artifacts"))):
         found.add_artefact(artefact)
     for name in ("assets", "supportingData", "primarySecondaryFields"):
-        found.add_named(attributes.get(name), "", _DEEPEST)
-    for name, value in attributes.items():
-        if isinstance(value, str) and (kind := _kind_named(name)):
+        found.add_named(attributes.get(name), None, _DEEPEST)
+    for name, kind in _fields_named(attributes).items():
+        if isinstance(value := attributes[name], str):
             found.add(kind, value)
     known = {reference_of(item) for item in beside}
     for sort, identifier in referred:
@@ -113,16 +114,21 @@ class _Found:
 
     def add(self, kind: EntityKind, text: str) -> None:
         """Take a value of a known kind, unless it cannot be one."""
-        self._take(_entity_again(kind, text) if len(text) <= _SHORT else _entity(kind, text))
+        value = text.strip()
+        if not value or len(self.entities) >= _MOST:
+            return
+        entity = Entity(kind, value[:_LONGEST_VALUE])
+        if entity not in self.entities and ((possible := _POSSIBLE.get(kind)) is None or possible(value)):
+            self.entities[entity] = None
 
     def add_beside(self, item: Json) -> None:
         """Take what an asset or an event of ``included`` is about."""
         attributes = _object(item.get("attributes")) or item
         if as_text(item.get("type")) != "asset":
-            self.add_named({name: value for name, value in attributes.items() if name != "source"}, "", _DEEPEST)
+            self.add_named({name: value for name, value in attributes.items() if name != "source"}, None, _DEEPEST)
             return
         sort, name = as_text(attributes.get("type")).lower(), as_text(attributes.get("name"))
-        self.add_named({key: attributes.get(key) for key in ("hostname", "ipAddress")}, "", _DEEPEST)
+        self.add_named({key: attributes.get(key) for key in ("hostname", "ipAddress")}, None, _DEEPEST)
         if name and any(word in sort for word in ("user", "account", "identity")):
             self.add(EntityKind.USER, name)
         elif name and any(word in sort for word in ("host", "endpoint", "device", "server", "workstation")):
@@ -141,67 +147,70 @@ class _Found:
         if kind and text:
             self.add(kind, text)
         elif artefact:
-            self.add_named(artefact, "", _DEEPEST)
+            self.add_named(artefact, None, _DEEPEST)
         else:
             self._add_by_shape(as_text(value))
 
-    def add_named(self, value: object, name: str, depth: int) -> None:
-        """Take what fields hold that have the names of such things, wherever they lie."""
+    def add_named(self, value: object, kind: EntityKind | None, depth: int) -> None:
+        """Take what fields hold that have the names of such things, wherever they lie; ``kind`` is what the value is called."""
         if not depth or len(self.entities) >= _MOST:
             return
-        kind = _kind_named(name) if name else None
-        if isinstance(value, str):
-            if kind:
-                self.add(kind, value)
-        elif isinstance(value, dict):
-            for key, item in value.items():
-                if isinstance(item, _NESTS):
-                    self.add_named(item, name if kind and key in _PLAIN_NAMES else key, depth - 1)
+        if isinstance(value, dict):
+            named = _fields_named(value)
+            for name, item in value.items():
+                meant = kind if kind and name in _PLAIN_NAMES else named.get(name)
+                if type(item) is not str:
+                    self.add_named(item, meant, depth - 1)
+                elif meant and depth > 1:
+                    self.add(meant, item)
         elif isinstance(value, list):
             for item in value:
-                if isinstance(item, _NESTS if kind else _CONTAINERS):
-                    self.add_named(item, name, depth - 1)
+                if kind or type(item) is not str:
+                    self.add_named(item, kind, depth - 1)
+        elif kind and isinstance(value, str):
+            self.add(kind, value)
 
     def _add_by_shape(self, text: str) -> None:
         value = text.strip()
-        if len(value) <= _LONGEST_VALUE and (kind := _shape_again(value) if len(value) <= _SHORT else _shape(value)):
-            self._take(Entity(kind, value))
-
-    def _take(self, entity: Entity | None) -> None:
-        if entity is not None and len(self.entities) < _MOST:
-            self.entities[entity] = None
+        if len(value) <= _LONGEST_VALUE and len(self.entities) < _MOST and (kind := _shape(value)):
+            self.entities[Entity(kind, value)] = None
 
 
-@lru_cache(4096)
+_fields_seen: dict[tuple[str, ...], dict[str, EntityKind]] = {}
+
+
+def _fields_named(value: Json) -> dict[str, EntityKind]:
+    """The fields whose names say what they hold, and what. The same fields come back in alert after alert of one product."""
+    names = tuple(value)
+    named = _fields_seen.get(names)
+    if named is None:
+        named = {name: kind for name in names if (kind := _kind_named(name))}
+        if len(_fields_seen) == _MOST_SEEN:
+            _fields_seen.clear()
+        if len("".join(names)) <= _LONGEST_VALUE:
+            _fields_seen[names] = named
+    return named
+
+
 def _kind_named(name: str) -> EntityKind | None:
     """What a field of this name holds, however it is spelt: ``Src-IP``, ``src_ip``, ``srcIp``."""
     return _KIND_OF_NAME.get(re.sub(r"[^a-z0-9]", "", name.lower()))
 
 
 def _shape(value: str) -> EntityKind | None:
-    """What a text is by its looks."""
+    """What a text is by its looks. Hashes and addresses differ in each alert, and are told quickly."""
     if _is_hash(value):
         return EntityKind.HASH
     if _is_address(value):
         return EntityKind.IP
+    return _other_shape_again(value) if len(value) <= _SHORT else _other_shape(value)
+
+
+def _other_shape(value: str) -> EntityKind | None:
     return next((kind for pattern, kind in _SHAPES if pattern.fullmatch(value)), None)
 
 
-_shape_again = lru_cache(4096)(_shape)
-
-
-def _entity(kind: EntityKind, text: str) -> Entity | None:
-    value = text.strip()
-    if not value or (kind is EntityKind.IP and not _is_address(value)):
-        return None
-    if (kind is EntityKind.HASH and not _is_hash(value)) or (
-        kind is EntityKind.DOMAIN and not _DOMAIN.fullmatch(value)
-    ):
-        return None
-    return Entity(kind, value[:_LONGEST_VALUE])
-
-
-_entity_again = lru_cache(4096)(_entity)
+_other_shape_again = lru_cache(4096)(_other_shape)
 
 
 def _is_hash(value: str) -> bool:
@@ -211,11 +220,21 @@ def _is_hash(value: str) -> bool:
 def _is_address(value: str) -> bool:
     if ":" not in value:
         return _IPV4.fullmatch(value) is not None
+    if not _IPV6.fullmatch(value):
+        return False
     try:
         ip_address(value)
     except ValueError:
         return False
     return True
+
+
+def _is_domain(value: str) -> bool:
+    return _DOMAIN.fullmatch(value) is not None
+
+
+_POSSIBLE = {EntityKind.HASH: _is_hash, EntityKind.IP: _is_address, EntityKind.DOMAIN: _is_domain}
+"""What a value of a kind must look like."""
 
 
 def _object(value: object) -> Json:

@@ -6,7 +6,7 @@ What the alert is about (``entities.py``) stands in many places, partly beside t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -40,17 +40,18 @@ def to_alert(source: str, record: Json, included: Sequence[Any] = ()) -> Alert:
         ValueError: it has no id, or no time at all.
     """
     attributes = _object(record.get("attributes")) or record
-    vendor_id = as_text(record.get("id") or attributes.get("id")).strip()
+    told = attributes.get
+    vendor_id = _text(record.get("id") or told("id"))
     if not vendor_id:
         raise ValueError("the record has no id")
-    happened, aggregated = _time(attributes, "time"), _time(attributes, "lastAggregatedTime")
-    created, updated = _time(attributes, "createdAt"), _time(attributes, "updatedAt")
+    happened, aggregated = _time(told("time")), _time(told("lastAggregatedTime"))
+    created, updated = _time(told("createdAt")), _time(told("updatedAt"))
     updated = updated or aggregated or created or happened
     created = created or happened or updated
     if updated is None or created is None:
         raise ValueError(f"the record {vendor_id[:80]!r} has neither updatedAt nor createdAt")
-    status = as_text(attributes.get("status")).strip().upper().replace(" ", "_")
-    message = as_text(attributes.get("message")).strip()
+    status = _text(told("status")).upper().replace(" ", "_")
+    message = _text(told("message"))
     summary = _first_text(attributes, "genai_summary", "genaiSummary")
     name = _first_text(attributes, "name", "genai_name", "genaiName")
     return Alert(
@@ -59,26 +60,26 @@ def to_alert(source: str, record: Json, included: Sequence[Any] = ()) -> Alert:
         title=name or message.partition("\n")[0] or "(no name)",
         created=created,
         updated=updated,
-        description="\n\n".join(dict.fromkeys(filter(None, (message, summary)))),
-        severity=_severity(attributes.get("severity")),
+        description=f"{message}\n\n{summary}" if message and summary and message != summary else message or summary,
+        severity=_severity(told("severity")),
         status=_STATUSES.get(status, Status.UNKNOWN),
         verdict=Verdict.FALSE_POSITIVE if status == "ACK_FP" else Verdict.UNKNOWN,
         risk_score=_risk_score(attributes),
-        confidence=_of_five(attributes.get("confidence")),
-        product=", ".join(_texts(attributes.get("sources"))),
+        confidence=_of_five(told("confidence")),
+        product=", ".join(_texts(told("sources"))),
         vendor="Trellix",
         tenant=_first_text(attributes, "tenantId", "customerId"),
         category=_first_text(attributes, "category", "generatedBy"),
-        rule_id=_first_text(attributes, "ruleId"),
-        rule_name=_first_text(attributes, "ruleName"),
-        assignee=_assignee(attributes.get("assignee")),
+        rule_id=_text(told("ruleId")),
+        rule_name=_text(told("ruleName")),
+        assignee=_assignee(told("assignee")),
         count=_count(attributes),
         first_seen=happened,
         last_seen=aggregated,
-        attacks=tuple(dict.fromkeys(_attacks(attributes.get("attacks")))),
+        attacks=tuple(dict.fromkeys(_attacks(told("attacks")))),
         entities=entities_of(record, attributes, included),
-        labels=(*_texts(attributes.get("tags")), *_texts(attributes.get("labels")), *_case(attributes)),
-        recommended_actions=tuple(_texts(attributes.get("recommendedActions"))),
+        labels=(*_texts(told("tags")), *_texts(told("labels")), *_case(attributes)),
+        recommended_actions=_texts(told("recommendedActions")),
         url=_first_text(attributes, "sourceUrl", "source_url", "alertUrl"),
     )
 
@@ -90,22 +91,25 @@ def _object(value: object) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-def _texts(value: object) -> list[str]:
+def _text(value: object) -> str:
+    return (value if isinstance(value, str) else as_text(value)).strip()
+
+
+def _texts(value: object) -> tuple[str, ...]:
     if value is None:
-        return []
-    return list(dict.fromkeys([text for item in as_list(value) if (text := as_text(item).strip())]))
+        return ()
+    texts = [text for item in as_list(value) if (text := _text(item))]
+    return tuple(dict.fromkeys(texts) if len(texts) > 1 else texts)
 
 
 def _first_text(attributes: Json, *names: str) -> str:
     for name in names:
-        value = attributes.get(name)
-        if value is not None and (text := (value if isinstance(value, str) else as_text(value)).strip()):
+        if (value := attributes.get(name)) is not None and (text := _text(value)):
             return text
     return ""
 
 
-def _time(attributes: Json, name: str) -> datetime | None:
-    value = attributes.get(name)
+def _time(value: object) -> datetime | None:
     return parse_time(value if isinstance(value, str) else _unwrapped(value))
 
 
@@ -116,7 +120,7 @@ def _unwrapped(value: object) -> Any:
 def _number(value: object) -> float | None:
     if value is None:
         return None
-    plain = _unwrapped(value)
+    plain: Any = _unwrapped(value) if isinstance(value, dict) else value
     if isinstance(plain, bool):
         return None
     try:
@@ -129,7 +133,7 @@ def _number(value: object) -> float | None:
 def _severity(value: object) -> Severity:
     number = _number(value)
     if number is None:
-        return _WORDS.get(as_text(value).strip().lower(), Severity.UNKNOWN)
+        return _WORDS.get(_text(value).lower(), Severity.UNKNOWN)
     return _SEVERITIES[int(number)] if 0 <= number <= _TOP_OF_SCALE else Severity.UNKNOWN
 
 
@@ -137,7 +141,7 @@ def _of_five(value: object) -> int | None:
     """A level of the vendor's scale, 0 to 5 or its word, as a percentage."""
     number = _number(value)
     if number is None:
-        word = _WORDS.get(as_text(value).strip().lower())
+        word = _WORDS.get(_text(value).lower())
         return word.rank * 20 if word else None
     return int(number * 20) if 0 <= number <= _TOP_OF_SCALE else None
 
@@ -163,24 +167,26 @@ def _case(attributes: Json) -> list[str]:
 
 def _assignee(value: object) -> str:
     person = _object(value)
-    return _first_text(person, "name", "email", "value", "id") if person else as_text(value).strip()
+    return _first_text(person, "name", "email", "value", "id") if person else _text(value)
 
 
 # ---------------------------------------------------------------- ATT&CK
 
 _TECHNIQUE = re.compile(r"\bT\d{4}(?:\.\d{3})?\b")
 _TACTIC = re.compile(r"\bTA\d{4}\b")
+_NESTING = ("techniques", "tactics", "attacks", "value")
+"""Fields of an object that holds references rather than being one."""
 
 
-def _attacks(value: object) -> Iterator[Attack]:
+def _attacks(value: object) -> Iterable[Attack]:
     """From text, a list of texts, a list of objects, or an object of lists."""
     if isinstance(value, dict):
-        yield from _attacks_of_object(value)
-    elif isinstance(value, str):
-        yield from _attacks_of_text(value)
-    elif isinstance(value, Sequence):
-        for item in value:
-            yield from _attacks(item)
+        return _attacks_of_object(value)
+    if isinstance(value, str):
+        return _attacks_of_text(value)
+    if isinstance(value, list | tuple):
+        return [attack for item in value for attack in _attacks(item)]
+    return ()
 
 
 def _attacks_of_text(text: str) -> Iterator[Attack]:
@@ -194,16 +200,15 @@ def _attacks_of_text(text: str) -> Iterator[Attack]:
         yield from (Attack(tactic=tactic) for tactic in tactics)
 
 
-def _attacks_of_object(value: Json) -> Iterator[Attack]:
-    nested = [value[name] for name in ("techniques", "tactics", "attacks", "value") if value.get(name)]
-    if nested:
-        for item in nested:
-            yield from _attacks(item)
-        return
+def _attacks_of_object(value: Json) -> Iterable[Attack]:
+    if not value.keys().isdisjoint(_NESTING):
+        nested = [value[name] for name in _NESTING if value.get(name)]
+        if nested:
+            return [attack for item in nested for attack in _attacks(item)]
     try:
-        yield from _attacks_again(tuple(value.items()))
+        return _attacks_again(tuple(value.items()))
     except TypeError:  # a value is a list or an object
-        yield from _attacks_of_items(value)
+        return _attacks_of_items(value)
 
 
 @lru_cache(1024)
