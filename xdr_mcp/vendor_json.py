@@ -9,13 +9,13 @@ each byte once, and decides nothing about validity, which stays with the decoder
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from xdr_mcp.alert import Alert
 from xdr_mcp.errors import BadResponse, TooLarge
@@ -32,6 +32,7 @@ DEEPEST_NESTING = 100
 of a stored record, wherever it stands (pydantic stops at 200)."""
 
 _EXCERPT = 120
+_COUNTED_AT_ONCE = 1 << 16
 
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _LIST = msgspec.json.Decoder(list[Raw])
@@ -52,14 +53,42 @@ NORMALISER_FAILURES = (
 """What a normaliser raises when a record is not shaped as the vendor promises: the record's fault, not the page's."""
 
 
-class Envelope(Struct, frozen=True):
-    """A page as split: the raw records, what could not be taken, and the envelope's other members, decoded."""
+class Envelope:
+    """A page as split: its records, which are decoded when they are asked for, and the envelope's other members, decoded.
 
-    records: tuple[tuple[bytes, dict[str, Any]], ...]
-    """Each record as its own bytes and decoded."""
-    quarantined: tuple[Quarantined, ...]
-    members: dict[str, Any]
-    """Everything of the envelope but the list (links, meta, @odata.nextLink, errors, included)."""
+    A decoded record is several times as large as its bytes, and ``each`` gives them one at a time: whoever makes something
+    smaller of each never holds a page of them.
+    """
+
+    def __init__(self, slices: Sequence[bytes], members: dict[str, Any], bad_items: Sequence[Quarantined]) -> None:
+        self.members = members
+        """Everything of the envelope but the list (links, meta, @odata.nextLink, errors, included)."""
+        self._slices = slices
+        self._bad_items = bad_items
+
+    def each(self, quarantined: list[Quarantined]) -> Iterator[tuple[bytes, dict[str, Any]]]:
+        """Each record as its own bytes and decoded; what cannot be taken, of other members too, goes to ``quarantined``."""
+        for raw, value in _readable(self._slices, quarantined):
+            if isinstance(value, dict):
+                yield raw, value
+            else:
+                quarantined.append(Quarantined(raw, "not an object"))
+        quarantined += self._bad_items
+
+    @property
+    def records(self) -> tuple[tuple[bytes, dict[str, Any]], ...]:
+        """All records, each as its own bytes and decoded."""
+        return self._read[0]
+
+    @property
+    def quarantined(self) -> tuple[Quarantined, ...]:
+        """What could not be taken."""
+        return self._read[1]
+
+    @cached_property
+    def _read(self) -> tuple[tuple[tuple[bytes, dict[str, Any]], ...], tuple[Quarantined, ...]]:
+        quarantined: list[Quarantined] = []
+        return tuple(self.each(quarantined)), tuple(quarantined)
 
 
 def split(body: bytes, member: str) -> Envelope:
@@ -82,10 +111,8 @@ def split(body: bytes, member: str) -> Envelope:
     slices = _records_of(members.pop(member), member)
     if len(slices) > MOST_RECORDS:
         raise TooLarge(f"the answer holds {len(slices):,} records, more than any page asked for: {excerpt(body)}")
-    quarantined: list[Quarantined] = []
-    records = [(raw, value) for raw, value in _readable(slices, quarantined) if _is_record(raw, value, quarantined)]
-    others = {name: _decoded(name, value, quarantined) for name, value in members.items()}
-    return Envelope(tuple(records), tuple(quarantined), others)
+    bad_items: list[Quarantined] = []
+    return Envelope(slices, {name: _decoded(name, value, bad_items) for name, value in members.items()}, bad_items)
 
 
 def to_page(envelope: Envelope, normalise: Callable[[dict[str, Any]], Alert], fetched: datetime) -> Page:
@@ -93,16 +120,30 @@ def to_page(envelope: Envelope, normalise: Callable[[dict[str, Any]], Alert], fe
 
     ``normalise`` says no by raising: ``ValueError`` with the reason, or whatever a missing or misshapen field raises.
     """
+    quarantined: list[Quarantined] = []
+    return page_of(
+        [normalised(normalise, raw, value) for raw, value in envelope.each(quarantined)], quarantined, fetched
+    )
+
+
+def normalised(normalise: Callable[..., Alert], raw: bytes, *given: Any) -> Record | Quarantined:
+    """One record, normalised from what is ``given``, or why it cannot be."""
+    try:
+        return Record(normalise(*given), raw)
+    except NORMALISER_FAILURES as error:
+        return Quarantined(raw, f"not an alert as expected: {type(error).__name__}: {_clean(str(error))}")
+
+
+def page_of(taken: Iterable[Record | Quarantined], quarantined: Iterable[Quarantined], fetched: datetime) -> Page:
+    """Records of one answer, and those that could not be normalised or not even decoded, as a page."""
     records: list[Record] = []
-    quarantined = list(envelope.quarantined)
-    for raw, value in envelope.records:
-        try:
-            records.append(Record(normalise(value), raw))
-        except NORMALISER_FAILURES as error:
-            quarantined.append(
-                Quarantined(raw, f"not an alert as expected: {type(error).__name__}: {_clean(str(error))}")
-            )
-    return Page(tuple(records), fetched, tuple(quarantined))
+    refused = list(quarantined)
+    for one in taken:
+        if isinstance(one, Record):
+            records.append(one)
+        else:
+            refused.append(one)
+    return Page(tuple(records), fetched, tuple(refused))
 
 
 def excerpt(body: bytes, *, end: bool = False) -> str:
@@ -125,9 +166,15 @@ def _clean(text: str, *, end: bool = False) -> str:
 def _refuse_a_bomb(body: bytes) -> None:
     if len(body) <= 2 * MOST_VALUES:  # a value takes two bytes at least: there cannot be so many
         return
-    values = sum(map(body.count, (b",", b"[", b"{")))
+    slices = (body[start : start + _COUNTED_AT_ONCE] for start in range(0, len(body), _COUNTED_AT_ONCE))
+    values = sum(_count(part, b",") + _count(part, b"[") + _count(part, b"{") for part in slices)
     if values > MOST_VALUES:
         raise TooLarge(f"the answer holds some {values:,} values, more than a page of alerts: {excerpt(body)}")
+
+
+def _count(text: bytes, mark: bytes) -> int:
+    """How often one byte occurs: ``bytes.count`` looks at each byte, ``replace`` steps from one occurrence to the next."""
+    return len(text) - len(text.replace(mark, b""))
 
 
 def _members_of(body: bytes) -> dict[str, Raw] | dict[str, bytes]:
@@ -157,24 +204,17 @@ def _items_of(value: Raw | bytes) -> list[bytes]:
         return _scan_list(bytes(memoryview(value)))
 
 
-def _readable(slices: list[bytes], quarantined: list[Quarantined]) -> Iterator[tuple[bytes, Any]]:
+def _readable(slices: Iterable[bytes], quarantined: list[Quarantined]) -> Iterator[tuple[bytes, Any]]:
     for raw in slices:
         try:
             value = _VALUE.decode(raw)
         except _REFUSALS as error:
             quarantined.append(Quarantined(raw, f"no parser takes it: {_why(raw, error)}"))
         else:
-            if _too_deep(raw, value):
+            if _count(raw, b"[") + _count(raw, b"{") > DEEPEST_NESTING and _too_deep(value):
                 quarantined.append(Quarantined(raw, f"nested more than {DEEPEST_NESTING} levels deep"))
             else:
                 yield raw, value
-
-
-def _is_record(raw: bytes, value: object, quarantined: list[Quarantined]) -> bool:
-    if isinstance(value, dict):
-        return True
-    quarantined.append(Quarantined(raw, "not an object"))
-    return False
 
 
 def _decoded(name: str, value: Raw | bytes, quarantined: list[Quarantined]) -> Any:
@@ -204,9 +244,7 @@ def _why(raw: bytes, error: Exception) -> str:
     return str(error)
 
 
-def _too_deep(raw: bytes, value: object) -> bool:
-    if raw.count(b"[") + raw.count(b"{") <= DEEPEST_NESTING:
-        return False
+def _too_deep(value: object) -> bool:
     level, depth = [value], 0
     while level and depth < DEEPEST_NESTING:
         level = [child for parent in level for child in _children(parent)]
@@ -340,9 +378,9 @@ def parse_time(value: object) -> datetime | None:
     place of ``T``, no zone (UTC); epoch seconds, milliseconds, microseconds or nanoseconds as number or digits.
     Digits in text are an epoch from nine on: fewer are a year or a date.
     """
+    if isinstance(value, str):
+        return _time_of_text(value) if len(value) <= _LONGEST_TIME else None
     try:
-        if isinstance(value, str):
-            return _time_of_text(value) if len(value) <= _LONGEST_TIME else None
         if isinstance(value, int | float) and not isinstance(value, bool):
             return _time_of_number(value)
     except (ValueError, OverflowError):
@@ -353,12 +391,21 @@ def parse_time(value: object) -> datetime | None:
 @lru_cache(4_096)  # an alert's times are often equal, and each is asked for several times
 def _time_of_text(padded: str) -> datetime | None:
     text = padded.strip()
-    if _DIGITS.fullmatch(text):
-        return _time_of_number(float(text) if "." in text else int(text))
+    try:
+        if _DIGITS.fullmatch(text):
+            return _time_of_number(float(text) if "." in text else int(text))
+        return _time_of_iso(text)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _time_of_iso(text: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:  # ``ZZ``, a blank before the zone: rare, and four times slower to read
         return _time_of_parts(text)
+    if moment.tzinfo is UTC:
+        return moment
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
+from functools import partial
 from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Literal, NoReturn, Self, TypedDict, TypeVar, Unpack
@@ -24,8 +25,8 @@ from xdr_mcp.errors import AuthenticationError, BadResponse, SettingsError, Sour
 from xdr_mcp.http_client import Answer, HttpClient, path_segment
 from xdr_mcp.interfaces import Clock, Memory, Window, utc_now
 from xdr_mcp.sources.xdr.options import DEVELOPMENT_TOKEN, XdrOptions
-from xdr_mcp.sources.xdr.paging import Listing, Reader, updated_at
-from xdr_mcp.vendor_json import Envelope, split
+from xdr_mcp.sources.xdr.paging import Included, Item, Listing, Make, Reader, read_listing, updated_at
+from xdr_mcp.vendor_json import split
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ Filter = str | Sequence[str] | Mapping[str, Any]
 Kind = Literal["alerts", "events", "assets", "intel"]
 Callback = Callable[[Sequence[dict[str, Any]]], Awaitable[None] | None]
 CallbackT = TypeVar("CallbackT", bound=Callback)
+
+T = TypeVar("T")
 
 Told = OrderedDict[tuple[str, int], None]
 
@@ -93,9 +96,13 @@ class XdrClient:
 
     # -- alerts
 
-    async def alerts(self, **selection: Unpack[Selection]) -> Listing:
+    async def alerts(self, **selection: Unpack[Selection]) -> Listing[dict[str, Any]]:
         """One page of alerts."""
         return await self._list("/api/v1/alerts", selection)
+
+    async def alerts_as(self, make: Make[Item], **selection: Unpack[Selection]) -> Listing[Item]:
+        """One page of alerts, each of which is made into something else, in a thread, while the next is not yet decoded."""
+        return await self._read("/api/v1/alerts", selection, make)
 
     async def alert(self, alert_id: str, *, fields: Sequence[str] = ()) -> dict[str, Any]:
         """One alert. Raises NotFound."""
@@ -113,7 +120,7 @@ class XdrClient:
         """One alert as the bytes it came in, and decoded. Raises NotFound."""
         return await self._single(f"/api/v1/alerts/{path_segment(alert_id)}", ())
 
-    async def alert_events(self, alert_id: str, **selection: Unpack[Selection]) -> Listing:
+    async def alert_events(self, alert_id: str, **selection: Unpack[Selection]) -> Listing[dict[str, Any]]:
         """One page of an alert's events; ``sort="-time"`` for the newest first."""
         return await self._list(f"/api/v1/alerts/{path_segment(alert_id)}/events", selection)
 
@@ -125,7 +132,7 @@ class XdrClient:
         """Counts over an alert's events, as the vendor shapes them."""
         return await self._send("GET", f"/api/v1/alerts/{path_segment(alert_id)}/events/stats")
 
-    async def alert_assets(self, alert_id: str, **selection: Unpack[Selection]) -> Listing:
+    async def alert_assets(self, alert_id: str, **selection: Unpack[Selection]) -> Listing[dict[str, Any]]:
         """One page of an alert's assets; ``sort="-updatedAt"`` for the latest changed first."""
         return await self._list(f"/api/v1/alerts/{path_segment(alert_id)}/assets", selection)
 
@@ -133,17 +140,17 @@ class XdrClient:
         """Counts over an alert's assets, as the vendor shapes them."""
         return await self._send("GET", f"/api/v1/alerts/{path_segment(alert_id)}/assets/stats")
 
-    async def alert_intelligence(self, alert_id: str, **selection: Unpack[Selection]) -> Listing:
+    async def alert_intelligence(self, alert_id: str, **selection: Unpack[Selection]) -> Listing[dict[str, Any]]:
         """One page of the intelligence about an alert."""
         return await self._list(f"/api/v1/alerts/{path_segment(alert_id)}/intelligence", selection)
 
     # -- everything else that can be listed
 
-    async def events(self, **selection: Unpack[Selection]) -> Listing:
+    async def events(self, **selection: Unpack[Selection]) -> Listing[dict[str, Any]]:
         """One page of events, over all alerts."""
         return await self._list("/api/v1/events", selection)
 
-    async def assets(self, **selection: Unpack[Selection]) -> Listing:
+    async def assets(self, **selection: Unpack[Selection]) -> Listing[dict[str, Any]]:
         """One page of assets."""
         return await self._list("/api/v1/assets", selection)
 
@@ -151,7 +158,7 @@ class XdrClient:
         """One asset. Raises NotFound."""
         return await self._one(f"/api/v1/assets/{path_segment(asset_id)}", fields)
 
-    async def intel(self, **selection: Unpack[Selection]) -> Listing:
+    async def intel(self, **selection: Unpack[Selection]) -> Listing[dict[str, Any]]:
         """One page of intelligence."""
         return await self._list("/api/v1/intel", selection)
 
@@ -171,7 +178,7 @@ class XdrClient:
         """Every item of a list, page by page: memory holds one page. An item may repeat when the list moves meanwhile."""
         page_size = selection.get("limit", self.options.max_alerts_per_poll)
 
-        async def fetch(*, limit: int, offset: int) -> Listing:
+        async def fetch(*, limit: int, offset: int) -> Listing[dict[str, Any]]:
             return await self._list(f"/api/v1/{kind}", {**selection, "limit": limit, "offset": offset})
 
         reader = Reader(fetch, self._memory, page_size, self._clock)
@@ -221,7 +228,9 @@ class XdrClient:
             log.warning(IDLE_REASON)
             await anyio.sleep_forever()
         told: Told = OrderedDict()
-        reader = Reader(self.alerts, self._memory, self.options.max_alerts_per_poll, self._clock)
+        reader = Reader(
+            partial(self.alerts_as, _with_its_bytes), self._memory, self.options.max_alerts_per_poll, self._clock
+        )
         start = since or self.vendor_now()
         while True:
             pause = interval
@@ -236,11 +245,11 @@ class XdrClient:
                 log.warning("watching for alerts failed, next attempt in %.0f s: %s", pause, error)
             await anyio.sleep(pause)
 
-    async def _tell_since(self, reader: Reader, start: datetime, told: Told) -> None:
+    async def _tell_since(self, reader: Reader[tuple[bytes, dict[str, Any]]], start: datetime, told: Told) -> None:
         window = Window(start, max(start, self.vendor_now()))
         async with aclosing(reader.window(window, live=True)) as listings:
             async for listing in listings:
-                fresh = [item for raw, item in listing.envelope.records if _is_news(raw, item, start, told)]
+                fresh = [item for raw, item in listing.items if _is_news(raw, item, start, told)]
                 if fresh:
                     await self._call_back(fresh)
 
@@ -255,21 +264,27 @@ class XdrClient:
 
     # -- the wire
 
-    async def _list(self, path: str, selection: Selection) -> Listing:
-        envelope = await self._get(path, _query(selection))
-        return Listing(envelope=envelope, offset=selection.get("offset", 0))
+    async def _list(self, path: str, selection: Selection) -> Listing[dict[str, Any]]:
+        return await self._read(path, selection, _as_it_is)
+
+    async def _read(self, path: str, selection: Selection, make: Make[Item]) -> Listing[Item]:
+        offset = selection.get("offset", 0)
+        return await self._get(path, _query(selection), lambda body: read_listing(split(body, "data"), make, offset))
 
     async def _one(self, path: str, fields: Sequence[str]) -> dict[str, Any]:
         return (await self._single(path, fields))[1]
 
     async def _single(self, path: str, fields: Sequence[str]) -> tuple[bytes, dict[str, Any]]:
-        envelope = await self._get(path, _query({"fields": fields}))
-        if len(envelope.records) != 1:
-            raise BadResponse(f"{path}: {len(envelope.records)} objects came where one was asked for")
-        return envelope.records[0]
+        records = await self._get(path, _query({"fields": fields}), lambda body: split(body, "data").records)
+        if len(records) != 1:
+            raise BadResponse(f"{path}: {len(records)} objects came where one was asked for")
+        return records[0]
 
-    async def _get(self, path: str, params: Mapping[str, str | int]) -> Envelope:
-        return await self._connected().read(_envelope, "GET", path, params=params)
+    async def _get(self, path: str, params: Mapping[str, str | int], read: Callable[[bytes], T]) -> T:
+        async def reader(answer: Answer) -> T:
+            return await anyio.to_thread.run_sync(read, answer.body)
+
+        return await self._connected().read(reader, "GET", path, params=params)
 
     async def _send(
         self,
@@ -296,8 +311,12 @@ class XdrClient:
         return self._http
 
 
-async def _envelope(answer: Answer) -> Envelope:
-    return await anyio.to_thread.run_sync(split, answer.body, "data")
+def _as_it_is(_raw: bytes, item: dict[str, Any], _included: Included) -> dict[str, Any]:
+    return item
+
+
+def _with_its_bytes(raw: bytes, item: dict[str, Any], _included: Included) -> tuple[bytes, dict[str, Any]]:
+    return raw, item
 
 
 def update_body(alert_id: str, attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
-from typing import Any
+from operator import ge
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from xdr_mcp.errors import RequestRejected, TooLarge, Unavailable, WindowTooLarge
 from xdr_mcp.interfaces import Clock, Memory, Quarantined, Window, utc_now
+from xdr_mcp.sources.xdr.entities import reference_of
 from xdr_mcp.vendor_json import Envelope, parse_time
+
+Item = TypeVar("Item")
 
 log = logging.getLogger(__name__)
 
@@ -49,50 +52,78 @@ _SERVER_ERRORS = {500, 501}
 RowKey = tuple[str, datetime | int | None]
 
 
-class Listing(Struct, frozen=True, kw_only=True):
+class Listing(Struct, Generic[Item], frozen=True, kw_only=True):
     """One page of a list."""
 
-    envelope: Envelope
+    items: tuple[Item, ...]
+    """What was made of each record that can be read: by default the record, decoded."""
+    keys: tuple[RowKey, ...]
+    """What tells its rows apart: an item that changed is another row."""
+    times: tuple[datetime, ...]
+    """When its items were changed last, of those that say so."""
+    quarantined: tuple[Quarantined, ...]
+    """What no parser takes."""
+    members: dict[str, Any]
+    """What else the answer holds beside its list."""
     offset: int = 0
-
-    @property
-    def items(self) -> tuple[dict[str, Any], ...]:
-        """The items, decoded."""
-        return tuple(item for _, item in self.envelope.records)
 
     @property
     def included(self) -> tuple[dict[str, Any], ...]:
         """Assets, events and so on that the items refer to."""
-        included = self.envelope.members.get("included")
-        return tuple(item for item in included if isinstance(item, dict)) if isinstance(included, list) else ()
+        return _included(self.members)
 
     @property
     def total(self) -> int | None:
         """How many items there are in all, as the vendor says, which need not be true."""
-        meta = self.envelope.members.get("meta")
+        meta = self.members.get("meta")
         total = meta.get("totalRecords") if isinstance(meta, dict) else None
         return total if isinstance(total, int) and not isinstance(total, bool) and total >= 0 else None
 
     @property
-    def quarantined(self) -> tuple[Quarantined, ...]:
-        """What no parser takes."""
-        return self.envelope.quarantined
-
-    @property
     def rows(self) -> int:
         """How many rows of the list it holds; rather too few than too many, which only reads some of them again."""
-        if "included" not in self.envelope.members:
-            return len(self.envelope.records) + len(self.quarantined)
-        return len(self.envelope.records) or min(1, len(self.quarantined))
-
-    @property
-    def keys(self) -> tuple[RowKey, ...]:
-        """What tells its rows apart: an item that changed is another row."""
-        items = tuple(_key(raw, item) for raw, item in self.envelope.records)
-        return items + tuple(("", hash(bad.raw)) for bad in self.quarantined)
+        if "included" not in self.members:
+            return len(self.items) + len(self.quarantined)
+        return len(self.items) or min(1, len(self.quarantined))
 
 
-Fetch = Callable[..., Awaitable[Listing]]
+Included = Mapping[tuple[str, str], dict[str, Any]]
+"""What stands beside the records of an answer, by what it is referred to by."""
+
+Make = Callable[[bytes, dict[str, Any], Included], Item]
+"""What is made of a record: called with its bytes, with these decoded, and with what stands beside it."""
+
+
+def read_listing(envelope: Envelope, make: Make[Item], offset: int = 0) -> Listing[Item]:
+    """Make something of each record of a page, one after the other: no more than one is ever held decoded."""
+    beside = {reference_of(item): item for item in _included(envelope.members)}
+    items: list[Item] = []
+    keys: list[RowKey] = []
+    moments: list[datetime] = []
+    quarantined: list[Quarantined] = []
+    for raw, record in envelope.each(quarantined):
+        identifier, moment = record.get("id"), updated_at(record)
+        keys.append((str(identifier), moment) if identifier else ("", hash(raw)))
+        if moment is not None:
+            moments.append(moment)
+        items.append(make(raw, record, beside))
+    keys += [("", hash(bad.raw)) for bad in quarantined]
+    return Listing(
+        items=tuple(items),
+        keys=tuple(keys),
+        times=tuple(moments),
+        quarantined=tuple(quarantined),
+        members=envelope.members,
+        offset=offset,
+    )
+
+
+def _included(members: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    included = members.get("included")
+    return tuple(item for item in included if isinstance(item, dict)) if isinstance(included, list) else ()
+
+
+Fetch = Callable[..., Awaitable[Listing[Item]]]
 """One page: called with ``filters``, ``sort``, ``limit`` and ``offset`` by keyword."""
 
 
@@ -111,17 +142,17 @@ class _FilterRefused(Exception):
     """The API takes no time filter, or ignores it."""
 
 
-class Reader:
+class Reader(Generic[Item]):
     """Reads one list. Used by one task at a time; what it learns about the API stays in ``memory``."""
 
-    def __init__(self, fetch: Fetch, memory: Memory, page_size: int, clock: Clock = utc_now) -> None:
+    def __init__(self, fetch: Fetch[Item], memory: Memory, page_size: int, clock: Clock = utc_now) -> None:
         self._fetch = fetch
         self._memory = memory
         self._page_size = max(_SMALLEST_PAGE, page_size)
         self._clock = clock
         self._totals = _Totals()
 
-    async def window(self, window: Window, *, live: bool) -> AsyncGenerator[Listing, None]:
+    async def window(self, window: Window, *, live: bool) -> AsyncGenerator[Listing[Item], None]:
         """Pages that hold every row whose updatedAt lies in ``window``, and perhaps others; rows may repeat.
 
         Raises:
@@ -145,7 +176,7 @@ class Reader:
             async for listing in listings:
                 yield listing
 
-    async def everything(self, offset: int = 0) -> AsyncGenerator[Listing, None]:
+    async def everything(self, offset: int = 0) -> AsyncGenerator[Listing[Item], None]:
         """Pages that hold every row of the list from ``offset`` on; rows may repeat. Raises as ``window`` does."""
         async with aclosing(self._walk(offset=offset)) as listings:
             async for listing in listings:
@@ -159,7 +190,7 @@ class Reader:
         start: datetime | None = None,
         filters: dict[str, Any] | None = None,
         offset: int = 0,
-    ) -> AsyncGenerator[Listing, None]:
+    ) -> AsyncGenerator[Listing[Item], None]:
         """Every row from ``offset`` on, but none older than ``start`` once it is certain that only older ones follow."""
         selection: dict[str, Any] = {"sort": abilities.sort} if abilities else {}
         selection |= {"filters": filters} if filters else {}
@@ -183,7 +214,7 @@ class Reader:
                 return
         raise WindowTooLarge(f"the list has not ended after {_MOST_PAGES:,} pages")
 
-    async def _ask(self, *, offset: int = 0, **selection: Any) -> Listing:
+    async def _ask(self, *, offset: int = 0, **selection: Any) -> Listing[Item]:
         """One page; where a whole one is too large, half of it, from now on."""
         while True:
             try:
@@ -222,16 +253,16 @@ class Reader:
         await self._memory.remember(_MEMORY_KEY, msgspec.json.encode(abilities).decode())
         return abilities
 
-    async def _newest(self) -> tuple[str, list[datetime]]:
+    async def _newest(self) -> tuple[str, tuple[datetime, ...]]:
         try:
-            return _NEWEST_FIRST, _times(await self._ask(sort=_NEWEST_FIRST))
+            return _NEWEST_FIRST, (await self._ask(sort=_NEWEST_FIRST)).times
         except RequestRejected:
-            return "-createdAt", _times(await self._ask(sort="-createdAt"))
+            return "-createdAt", (await self._ask(sort="-createdAt")).times
 
-    async def _oldest(self) -> list[datetime] | None:
+    async def _oldest(self) -> tuple[datetime, ...] | None:
         """None where the API refuses to sort that way: then it knows which sorts it knows, and newest first is one."""
         try:
-            return _times(await self._ask(sort="updatedAt"))
+            return (await self._ask(sort="updatedAt")).times
         except RequestRejected:
             return None
 
@@ -239,7 +270,7 @@ class Reader:
         """Asked for one moment among several, it gives rows of that moment and no others."""
         filters = {"updatedAt": _bounds(moment, moment)}
         try:
-            found = _times(await self._ask(filters=filters, sort=sort))
+            found = (await self._ask(filters=filters, sort=sort)).times
         except RequestRejected:
             return False
         except Unavailable as error:
@@ -276,7 +307,7 @@ class _Walk:
         self._same_end = 0
         self._empty = 0
 
-    def take(self, listing: Listing) -> bool:
+    def take(self, listing: Listing[Any]) -> bool:
         """Note a page and decide where to go on. False when rows may lie between it and what was read before."""
         keys = listing.keys
         if not keys:
@@ -284,7 +315,7 @@ class _Walk:
             return False
         self._empty = 0
         fresh = [key for key in keys if key not in self._seen]
-        times = _times(listing)
+        times = listing.times
         if self._linked and len(fresh) == len(keys) and not self._continues(times):
             if self.offset > self._start:
                 self._step_back()
@@ -298,7 +329,7 @@ class _Walk:
         self._go_on(listing, keys, made_progress=bool(fresh))
         return True
 
-    def _take_empty(self, listing: Listing) -> None:
+    def _take_empty(self, listing: Listing[Any]) -> None:
         """The end where it was looked for, if the vendor's total agrees; otherwise the list shrank, or has a hole."""
         self._empty += 1
         more = self._totals.promise_more(listing, self.offset)
@@ -350,7 +381,7 @@ class _Walk:
         if self._in_vain > _MOST_PAGES_IN_VAIN:
             raise Unavailable(_TOO_FAST)
 
-    def _go_on(self, listing: Listing, keys: tuple[RowKey, ...], *, made_progress: bool) -> None:
+    def _go_on(self, listing: Listing[Any], keys: tuple[RowKey, ...], *, made_progress: bool) -> None:
         rows, end = listing.rows, self.offset + listing.rows
         short = rows < self.limit
         self._same_end = self._same_end + 1 if keys[-1:] == self._last[-1:] else 0
@@ -373,16 +404,16 @@ class _Totals:
         self.overcount = False
         self._exceeds_pages = False
 
-    def note(self, listing: Listing) -> None:
+    def note(self, listing: Listing[Any]) -> None:
         """Learn from a page."""
         if listing.total is not None and listing.total > listing.rows:
             self._exceeds_pages = True
 
-    def promise_more(self, listing: Listing, offset: int) -> bool:
+    def promise_more(self, listing: Listing[Any], offset: int) -> bool:
         """It says that there are rows from ``offset`` on."""
         return not self.overcount and listing.total is not None and listing.total > offset
 
-    def tell_the_end(self, listing: Listing, end: int) -> bool:
+    def tell_the_end(self, listing: Listing[Any], end: int) -> bool:
         """It says that there are none from ``end`` on, and has shown that it counts more than the page."""
         return self._exceeds_pages and not self.overcount and listing.total is not None and listing.total <= end
 
@@ -398,21 +429,12 @@ def updated_at(item: dict[str, Any]) -> datetime | None:
     return parse_time(value["value"] if isinstance(value, dict) and "value" in value else value)
 
 
-def _key(raw: bytes, item: dict[str, Any]) -> RowKey:
-    identifier = item.get("id")
-    return (str(identifier), updated_at(item)) if identifier else ("", hash(raw))
-
-
-def _times(listing: Listing) -> list[datetime]:
-    return [moment for moment in map(updated_at, listing.items) if moment is not None]
-
-
 def _newest_first(times: Sequence[datetime]) -> bool:
-    return all(earlier >= later for earlier, later in pairwise(times))
+    return all(map(ge, times, times[1:]))
 
 
-def _any_before(listing: Listing, start: datetime) -> bool:
-    return any(moment < start - 2 * _MILLISECOND for moment in _times(listing))
+def _any_before(listing: Listing[Any], start: datetime) -> bool:
+    return bool(listing.times) and min(listing.times) < start - 2 * _MILLISECOND
 
 
 def _bounds(start: datetime, end: datetime | None) -> dict[str, str]:

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import anyio.to_thread
 from pydantic import BaseModel
 
 from xdr_mcp.alert import Alert
-from xdr_mcp.interfaces import Clock, ContextItems, Limits, Memory, Page, Source, Window, utc_now
+from xdr_mcp.interfaces import (
+    Clock,
+    ContextItems,
+    Limits,
+    Memory,
+    Page,
+    Quarantined,
+    Record,
+    Source,
+    Window,
+    utc_now,
+)
 from xdr_mcp.sources.xdr.client import IDLE_REASON, XdrClient
-from xdr_mcp.sources.xdr.entities import reference_of, referred_by
+from xdr_mcp.sources.xdr.entities import referred_by
 from xdr_mcp.sources.xdr.mapping import to_alert
 from xdr_mcp.sources.xdr.options import XdrOptions
-from xdr_mcp.sources.xdr.paging import Listing, Reader
+from xdr_mcp.sources.xdr.paging import Included, Reader
 from xdr_mcp.sources.xdr.triage import XdrTriage
-from xdr_mcp.vendor_json import to_page
+from xdr_mcp.vendor_json import normalised, page_of
 
 
 class XdrSource:
@@ -34,7 +44,7 @@ class XdrSource:
         self.limits: Limits = client.options.limits
         self.idle_reason = IDLE_REASON if client.options.development else ""
         self._client = client
-        self._reader = Reader(client.alerts, memory, self.limits.page_size, clock)
+        self._reader = Reader(partial(client.alerts_as, self._taken), memory, self.limits.page_size, clock)
         self._clock = clock
         able = client.options.write_back and not client.options.development
         self.triage = XdrTriage(client, self._normalise) if able else None
@@ -55,7 +65,7 @@ class XdrSource:
         """Every alert whose updatedAt lies in ``window``; see ``Source.pages``."""
         async with aclosing(self._reader.window(window, live=live)) as listings:
             async for listing in listings:
-                yield await anyio.to_thread.run_sync(self._page, listing)
+                yield page_of(listing.items, listing.quarantined, self._clock())
 
     async def check(self) -> str:
         """Read one alert and say what was reached."""
@@ -79,13 +89,10 @@ class XdrSource:
         """The vendor's clock as its last answer told it; ours before."""
         return self._client.vendor_now()
 
-    def _page(self, listing: Listing) -> Page:
-        included = {reference_of(item): item for item in listing.included}
-        return to_page(listing.envelope, partial(self._normalise, included=included), self._clock())
+    def _taken(self, raw: bytes, record: dict[str, Any], included: Included) -> Record | Quarantined:
+        return normalised(self._normalise, raw, record, included)
 
-    def _normalise(
-        self, record: dict[str, Any], included: Mapping[tuple[str, str], dict[str, Any]] = MappingProxyType({})
-    ) -> Alert:
+    def _normalise(self, record: dict[str, Any], included: Included = MappingProxyType({})) -> Alert:
         beside = [included[reference] for reference in referred_by(record) if reference in included] if included else []
         return to_alert(self.name, record, beside)
 
