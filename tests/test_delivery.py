@@ -5,12 +5,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import apsw
 import pytest
+from faulty_disk import FailOnce, a_faulty_disk
 from model_vendor import START, record
 
 from xdr_mcp.alert import KeptChange
-from xdr_mcp.delivery import MOST_UNFORESEEN, Delivery
-from xdr_mcp.errors import ChangeRefused, LeaseLost, SinkError
+from xdr_mcp.delivery import BATCH, MOST_UNFORESEEN, Delivery
+from xdr_mcp.errors import ChangeRefused, LeaseLost, SinkError, StoreError
 from xdr_mcp.interfaces import Page, Store
 from xdr_mcp.lease import TTL
 from xdr_mcp.store import open_store
@@ -135,6 +137,46 @@ async def test_failures_of_long_ago_do_not_count_once_something_was_delivered(tm
                 await receiver.arrived.wait()  # so the batch before it is done with
                 group.cancel_scope.cancel()
     assert delivery._failures == 0
+
+
+async def test_delivery_does_not_wait_while_a_save_holds_up_its_position(tmp_path: Path) -> None:
+    """In the time of one save the archive would otherwise take one batch."""
+    ids = [str(number) for number in range(2 * BATCH + 1)]
+    saving = apsw.Connection(str(tmp_path / "store.db"))
+
+    class Hurried(Receiver):
+        async def send(self, changes: Sequence[KeptChange]) -> None:
+            if not self.taken:
+                saving.execute("BEGIN IMMEDIATE")
+            await super().send(changes)
+            if len(self.taken) == len(ids):
+                saving.execute("ROLLBACK")
+
+    receiver = Hurried()
+    async with filled_store(tmp_path, *ids) as store:
+        with anyio.fail_after(5):
+            assert await Delivery(receiver, store, holder="test:1:a").drain() == len(ids)
+        assert await store.position("receiver") == len(ids)
+    saving.close()
+    assert receiver.taken == ids
+
+
+async def test_a_position_that_cannot_be_moved_ends_delivery_with_the_reason(tmp_path: Path) -> None:
+    receiver = Receiver()
+    with a_faulty_disk() as disk:
+        async with filled_store(tmp_path, *(str(number) for number in range(BATCH + 1))) as store:
+
+            class Filling(Receiver):
+                async def send(self, changes: Sequence[KeptChange]) -> None:
+                    disk.before = FailOnce("write", 1, apsw.FullError)
+                    await receiver.send(changes)
+
+            with pytest.raises(StoreError, match="the disk is full"):
+                await Delivery(Filling(), store, holder="test:1:a").drain()
+            disk.before = lambda _: None
+            assert await Delivery(receiver, store, holder="test:1:a").drain() > 0
+            assert await store.position("receiver") == BATCH + 1
+    assert set(receiver.taken) == {str(number) for number in range(BATCH + 1)}
 
 
 async def test_only_one_process_feeds_a_sink(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 import anyio
 import pytest
 
-from xdr_mcp.overlap import SAVES, read_and_save
+from xdr_mcp.overlap import SAVES, read_and_save, side_by_side
 
 pytestmark = pytest.mark.anyio
 
@@ -117,3 +117,21 @@ async def test_who_is_cancelled_leaves_nothing_running() -> None:
         tasks.cancel_scope.cancel()
     assert vendor.closed
     assert disk.saved == []
+
+
+async def test_works_that_are_done_side_by_side_each_come_to_their_end_and_the_first_failure_is_told() -> None:
+    failed = anyio.Event()
+    ended = []
+
+    async def fail() -> None:
+        failed.set()
+        raise LookupError("the first")
+
+    async def end() -> None:
+        await failed.wait()
+        ended.append("it did")
+        raise ValueError("the second")
+
+    with anyio.fail_after(5), pytest.raises(LookupError, match="the first"):
+        await side_by_side(end, fail)
+    assert ended == ["it did"]

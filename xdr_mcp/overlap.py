@@ -44,3 +44,20 @@ async def read_and_save(pages: AsyncGenerator[_T, None], save: Callable[[_T], Aw
             failures.append(error)
     if failures:
         raise failures[0]
+
+
+async def side_by_side(*works: Callable[[], Awaitable[None]]) -> None:
+    """Do all at once, each to its end. Raises what the first that failed has raised."""
+    failures: list[Exception] = []
+
+    async def do(work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 (raised below: out of the group it would come as an ExceptionGroup)
+            failures.append(error)
+
+    async with anyio.create_task_group() as group:
+        for work in works:
+            group.start_soon(do, work)
+    if failures:
+        raise failures[0]
