@@ -5,6 +5,7 @@ What is costly to import (SQLite, the HTTP client) is imported when the first of
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import sys
@@ -27,6 +28,11 @@ SWITCH_INTERVAL: Final = 0.0005
 """Seconds that a thread may keep Python's lock while others wait, a tenth of the default: while a page is made ready in one
 thread, the event loop answers and the thread that writes to the disk goes on."""
 
+_LARGE: Final = 256 * 1_024
+"""Bytes of memory from which it is mapped by itself."""
+_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
+"""From glibc's ``malloc.h``."""
+
 _DISABLED: Final = "correct the setting and start again; docs/configuration.md has every one"
 
 
@@ -34,8 +40,15 @@ _DISABLED: Final = "correct the setting and start again; docs/configuration.md h
 
 
 def suit_python() -> None:
-    """Fit Python to threads that share its lock, and to objects that come and go by the thousand beside modules that stay."""
+    """Fit Python to threads that share its lock, and to objects that come and go by the thousand beside modules that stay.
+
+    And glibc to pages that one thread makes and another throws away: of a heap for each thread, much stays empty and is never
+    given back; so is the place of a large page in a heap, where a mapping of its own is given back at once.
+    """
     sys.setswitchinterval(SWITCH_INTERVAL)
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_MMAP_THRESHOLD, _LARGE)
     gc.freeze()  # what is loaded by now need not be looked through for cycles again and again
 
 
