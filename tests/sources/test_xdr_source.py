@@ -212,6 +212,15 @@ async def test_what_the_api_can_do_is_probed_once_and_remembered() -> None:
     assert "filter[updatedAt]" in vendor.requests[-1]
 
 
+async def test_a_probe_asks_for_few_rows_however_many_a_page_may_have() -> None:
+    vendor = MovingApi(spread(1_500))
+    async with opened(vendor, max_alerts_per_poll=1_000) as source:
+        assert inside(vendor.rows) <= set(await read(source))
+    probes, pages = vendor.requests[:3], vendor.requests[3:]
+    assert [request["page[limit]"] for request in probes] == ["100"] * 3
+    assert {request["page[limit]"] for request in pages} == {"1000"}
+
+
 async def test_a_steady_poll_is_one_request_once_the_total_has_shown_itself_honest() -> None:
     vendor = MovingApi(spread(300))
     async with opened(vendor) as source:

@@ -35,6 +35,8 @@ _MILLISECOND = timedelta(milliseconds=1)
 _REMEMBERED_ROWS = 5_000
 _SMALLEST_PAGE = 2
 """A page of one row could not overlap the next."""
+_PROBED = 100
+"""Most rows that a probe asks for: what they tell is their order, and a page of a thousand tells no more."""
 _MOST_PAGES = 20_000
 _MOST_PAGES_IN_VAIN = 20
 _MOST_RESTARTS = 3
@@ -214,15 +216,16 @@ class Reader(Generic[Item]):
                 return
         raise WindowTooLarge(f"the list has not ended after {_MOST_PAGES:,} pages")
 
-    async def _ask(self, *, offset: int = 0, **selection: Any) -> Listing[Item]:
+    async def _ask(self, *, offset: int = 0, most: int | None = None, **selection: Any) -> Listing[Item]:
         """One page; where a whole one is too large, half of it, from now on."""
         while True:
+            limit = min(self._page_size, most or self._page_size)
             try:
-                return await self._fetch(**selection, limit=self._page_size, offset=offset)
+                return await self._fetch(**selection, limit=limit, offset=offset)
             except TooLarge:
-                if self._page_size == _SMALLEST_PAGE:
+                if limit == _SMALLEST_PAGE:
                     raise
-                self._page_size = max(_SMALLEST_PAGE, self._page_size // 2)
+                self._page_size = max(_SMALLEST_PAGE, limit // 2)
                 log.warning("a page was too large; asking for %d rows at once from now on", self._page_size)
 
     # -- what the API can do
@@ -255,14 +258,14 @@ class Reader(Generic[Item]):
 
     async def _newest(self) -> tuple[str, tuple[datetime, ...]]:
         try:
-            return _NEWEST_FIRST, (await self._ask(sort=_NEWEST_FIRST)).times
+            return _NEWEST_FIRST, (await self._ask(most=_PROBED, sort=_NEWEST_FIRST)).times
         except RequestRejected:
-            return "-createdAt", (await self._ask(sort="-createdAt")).times
+            return "-createdAt", (await self._ask(most=_PROBED, sort="-createdAt")).times
 
     async def _oldest(self) -> tuple[datetime, ...] | None:
         """None where the API refuses to sort that way: then it knows which sorts it knows, and newest first is one."""
         try:
-            return (await self._ask(sort="updatedAt")).times
+            return (await self._ask(most=_PROBED, sort="updatedAt")).times
         except RequestRejected:
             return None
 
@@ -270,7 +273,7 @@ class Reader(Generic[Item]):
         """Asked for one moment among several, it gives rows of that moment and no others."""
         filters = {"updatedAt": _bounds(moment, moment)}
         try:
-            found = (await self._ask(filters=filters, sort=sort)).times
+            found = (await self._ask(most=_PROBED, filters=filters, sort=sort)).times
         except RequestRejected:
             return False
         except Unavailable as error:
