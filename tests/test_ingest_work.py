@@ -122,7 +122,7 @@ def test_an_alert_takes_a_bounded_number_of_calls(body: bytes) -> None:
 
 
 def test_what_an_alert_is_kept_as_takes_a_bounded_number_of_steps(body: bytes) -> None:
-    """1,070 when this was written, nearly all of them for what it is found by; 1,900 when only folded values were remembered."""
+    """1,020 when this was written, nearly all of them for what it is found by; 1,900 when only folded values were remembered."""
     make_forms(prepare(taken(body)).versions, set())  # what is remembered of parts that come back is remembered
     versions = prepare(taken(body)).versions
     assert steps(lambda: make_forms(versions, set())) / ALERTS < 1_250

@@ -53,7 +53,9 @@ def fold(text: str) -> str:
 def _fold(text: str) -> str:
     if text.isascii():
         lower = text.lower()
-        return " ".join((lower if lower.isprintable() else lower.translate(_ASCII_CONTROLS)).split())
+        if not lower.isprintable():
+            lower = lower.translate(_ASCII_CONTROLS)
+        return " ".join(lower.split()) if " " in lower else lower
     while True:
         folded = " ".join("".join(map(_plain, unicodedata.normalize("NFKD", text).casefold())).split())
         if folded == text:
