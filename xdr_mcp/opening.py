@@ -40,16 +40,22 @@ _DISABLED: Final = "correct the setting and start again; docs/configuration.md h
 
 
 def suit_python() -> None:
-    """Fit Python to threads that share its lock, and to objects that come and go by the thousand beside modules that stay.
-
-    And glibc to pages that one thread makes and another throws away: of a heap for each thread, much stays empty and is never
-    given back; so is the place of a large page in a heap, where a mapping of its own is given back at once.
-    """
+    """Fit Python to threads that share its lock, and to objects that come and go by the thousand beside modules that stay."""
     sys.setswitchinterval(SWITCH_INTERVAL)
+    if sys.platform == "linux":
+        _suit_heap()
+    gc.freeze()  # what is loaded by now need not be looked through for cycles again and again
+
+
+def _suit_heap() -> None:
+    """Fit glibc to pages that one thread makes and another throws away; a C library of another name has no such settings.
+
+    Of a heap for each thread, much stays empty and is never given back; so is the place of a large page in a heap, where a
+    mapping of its own is given back at once.
+    """
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(_M_ARENA_MAX, 1)
         mallopt(_M_MMAP_THRESHOLD, _LARGE)
-    gc.freeze()  # what is loaded by now need not be looked through for cycles again and again
 
 
 @asynccontextmanager
