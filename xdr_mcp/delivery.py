@@ -114,7 +114,7 @@ class Delivery:
     async def _deliver_after(self, position: int, progress: Callable[[int], None]) -> tuple[int, int]:
         """Deliver what follows a position; where that ended, and how many changes it was.
 
-        A save may hold up the saved position's move. Delivery goes on meanwhile, and the next move goes to where it is then.
+        A save may hold up the move of the saved position. Delivery goes on meanwhile, and the next move goes to where it is then.
         """
         delivered = 0
         reached, moving = anyio.create_memory_object_stream[None](1)

@@ -185,7 +185,7 @@ def _fields_named(value: Json) -> dict[str, EntityKind]:
     named = _fields_seen.get(names)
     if named is None:
         named = {name: kind for name in names if (kind := _kind_named(name))}
-        if len(_fields_seen) == _MOST_SEEN:
+        if len(_fields_seen) >= _MOST_SEEN:
             _fields_seen.clear()
         if len("".join(names)) <= _LONGEST_VALUE:
             _fields_seen[names] = named
