@@ -6,20 +6,29 @@ import stat
 import sys
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta, timezone
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 from changes import change
 from disk_edge import DiskEdge
+from hypothesis import given
+from model_vendor import START, record
 from msgspec import structs
+from strategies import moments
 
+from xdr_mcp.delivery import Delivery
 from xdr_mcp.errors import ChangeRefused, SinkError
+from xdr_mcp.interfaces import Page
+from xdr_mcp.lease import TTL
 from xdr_mcp.sinks.archive import WRITING, Archive, file_name
+from xdr_mcp.store import open_store
 
 pytestmark = pytest.mark.anyio
 
@@ -75,6 +84,15 @@ async def test_a_revision_is_one_file_with_the_alert_the_raw_record_and_its_prov
 def test_the_name_has_the_form_alert_id_timestamp() -> None:
     assert file_name(change("0d5c1f6e-0001")).startswith("alert_0d5c1f6e-0001-")
     assert file_name(change("0d5c1f6e-0001")).endswith("_20261101T123000.000000Z.json")
+
+
+@given(moments)
+def test_the_timestamp_is_the_vendors_to_the_microsecond_in_utc(moment: datetime) -> None:
+    made = change("a")
+    made = structs.replace(made, body=msgspec.json.encode(structs.replace(made.alert, updated=moment)))
+    at = moment.astimezone(UTC)
+    year = at.strftime("%Y") if moment.year < 1000 else f"{at.year:04}"
+    assert file_name(made).endswith(f"_{year}{at:%m%dT%H%M%S.%f}Z.json")
 
 
 async def test_an_update_is_a_file_of_its_own_even_when_the_vendors_time_did_not_move(tmp_path: Path) -> None:
@@ -199,8 +217,20 @@ async def test_a_batch_costs_one_flush_of_the_disk_and_a_few_calls_a_file(tmp_pa
     assert sum(told.values()) - told["write"] <= 2 * 100 + 6
 
 
-async def calls_of(work: Callable[[], Awaitable[object]]) -> Counter[str]:
-    """The functions of Python's own that ``work`` has called in new threads, by name; all others together as ""."""
+async def test_files_in_many_folders_cost_two_flushes_of_the_disk(tmp_path: Path) -> None:
+    archive = Archive(tmp_path, version="1", flat_limit=0)
+    await archive.send([change("first", minutes=60 * hour) for hour in range(24)])  # makes the folders
+    edge = DiskEdge(tmp_path)
+    with edge.in_place():
+        await archive.send([change("second", minutes=60 * hour) for hour in range(24)])
+    told = Counter(edge.calls)
+    assert len({path.parent for path in files(tmp_path)}) == 24
+    assert (told["syncfs"], told["fsync"]) == ((2, 0) if sys.platform == "linux" else (0, 24 + 24 + 3))
+
+
+@contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """How often each function is called meanwhile in threads that begin meanwhile: by name where it is built in, else as ""."""
     told: Counter[str] = Counter()
 
     def note(_frame: FrameType, event: str, function: Any) -> None:
@@ -209,22 +239,42 @@ async def calls_of(work: Callable[[], Awaitable[object]]) -> Counter[str]:
 
     threading.setprofile(note)
     try:
-        await work()
+        yield told
     finally:
         threading.setprofile(None)
-    return told
 
 
 @pytest.mark.parametrize(("flat_limit", "looks"), [(1_000, 0), (0, 100)])
 async def test_a_file_costs_four_calls_to_the_system_and_one_look_where_it_may_be_there(
     tmp_path: Path, flat_limit: int, looks: int
 ) -> None:
-    """A look at the system for each, and each call gives Python's lock away."""
-    archive = Archive(tmp_path, version="1", flat_limit=flat_limit)
-    told = await calls_of(lambda: archive.send([change(str(number)) for number in range(100)]))
-    assert [told[name] for name in ("write", "rename")] == [100, 100]
+    """Each of them gives Python's lock away."""
+    with counted() as told:
+        await Archive(tmp_path, version="1", flat_limit=flat_limit).send([change(str(each)) for each in range(100)])
+    assert (told["write"], told["rename"]) == (100, 100)
     assert 0 <= told["open"] - 100 <= 6
     assert 0 <= told["close"] - 100 <= 6
     assert 0 <= told["stat"] - looks <= 6
-    assert sum(told.values()) < 40 * 100
-    assert (told["Encoder.encode"], told["Decoder.decode"]) == (100, 100)  # its provenance; what its name needs
+
+
+def test_a_stored_alert_is_archived_undecoded_and_with_a_bounded_number_of_calls(tmp_path: Path) -> None:
+    """28 when this was written, in all threads but the event loop's."""
+    changes = 300
+
+    async def fill() -> None:
+        async with open_store(tmp_path / "store.db") as store:
+            lease = await store.acquire("poll:model", "test:1:a", TTL)
+            assert lease is not None
+            await store.save("model", Page(tuple(record(str(each), START) for each in range(changes)), START), lease)
+
+    async def deliver() -> None:
+        async with open_store(tmp_path / "store.db") as store:
+            await Delivery(Archive(tmp_path / "alerts", version="1"), store, holder="test:1:a").drain()
+
+    anyio.run(fill)
+    with counted() as told:
+        anyio.run(deliver)
+    assert len(files(tmp_path / "alerts")) == changes
+    assert told["Decoder.decode"] == changes  # what its name tells, and nothing else
+    assert told["Encoder.encode"] == changes  # where it came from
+    assert sum(told.values()) / changes < 35

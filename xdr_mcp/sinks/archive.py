@@ -134,7 +134,7 @@ class Archive:
         if not self._by_hour and len(flat) < self._flat_limit:
             flat.add(name)
             return "", False
-        hour = f"{_iso(updated)[:13].replace('T', '/')}/"
+        hour = f"{updated.astimezone(UTC).isoformat()[:13].replace('T', '/')}/"
         if os.path.exists(f"{self._root}{hour}{name}"):  # noqa: PTH110 (an object a path costs more than the system's answer; thousands of files a minute)
             return hour, True
         if len(flat) < self._flat_limit:
@@ -207,14 +207,12 @@ def _file_name(alert: Alert | _Named, number: int) -> str:
 
 
 def _stamp(moment: datetime) -> str:
+    """``20261125T193000.000000Z``. OverflowError for a time that UTC has not."""
+    at = moment.astimezone(UTC)
     if moment.year < _FOUR_DIGITS:  # which systems write with fewer, and so it has been named
-        return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    return _iso(moment)[:26].replace("-", "").replace(":", "") + "Z"
-
-
-def _iso(moment: datetime) -> str:
-    """``2026-11-25T19:30:00.000000``, UTC. OverflowError for a time that UTC has not."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+        return at.strftime("%Y%m%dT%H%M%S.%fZ")
+    parts = at.year, at.month, at.day, at.hour, at.minute, at.second, at.microsecond
+    return "%04d%02d%02dT%02d%02d%02d.%06dZ" % parts  # noqa: UP031 (half the time of an f-string, or of isoformat)
 
 
 def _make_folder(folder: Path) -> None:

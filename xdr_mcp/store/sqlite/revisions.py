@@ -66,18 +66,19 @@ def kept_changes_after(connection: apsw.Connection, after: int, limit: int) -> t
         "SELECT seq, kind, revision, body, raw, fetched, saved FROM changes WHERE seq > ? ORDER BY seq LIMIT ?",
         (min(after, LARGEST), limit),
     )
-    return tuple(
-        KeptChange(
-            seq=seq,
-            kind=_KINDS[kind],
-            revision=revision,
-            body=body,
-            raw=raw,
-            fetched=_moment(fetched),
-            saved=_moment(saved),
+    kept: list[KeptChange] = []
+    size = 0
+    for seq, kind, revision, body, raw, fetched, saved in rows:
+        times = _moment(fetched), _moment(saved)
+        kept.append(
+            KeptChange(
+                seq=seq, kind=_KINDS[kind], revision=revision, body=body, raw=raw, fetched=times[0], saved=times[1]
+            )
         )
-        for seq, kind, revision, body, raw, fetched, saved in bounded(rows)
-    )
+        size += len(body) + len(raw)
+        if size >= MOST_BYTES:
+            break
+    return tuple(kept)
 
 
 def change_at(connection: apsw.Connection, uid: bytes, seq: int | None) -> Change | None:
