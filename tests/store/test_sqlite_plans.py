@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import FrameType
 
 import apsw
 import pytest
@@ -19,6 +21,7 @@ from xdr_mcp.store.sqlite.listing import Asked, asked, listed
 from xdr_mcp.store.sqlite.saving import NEWEST_VERSIONS, save_page
 from xdr_mcp.store.sqlite.versions import prepare
 from xdr_mcp.store.sqlite.vocabulary import fitting
+from xdr_mcp.store.sqlite.where import _Compiler
 
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
 
@@ -90,6 +93,25 @@ def test_a_level_is_compared_where_values_or_words_lead_and_leads_where_it_is_ra
         "host:x severity:critical",
     ):
         assert compiled(connection, text).where.conditions == ()
+
+
+def test_a_condition_is_put_into_words_once(connection: apsw.Connection) -> None:
+    page = Page((record("1", START, severity=Severity.HIGH, status=Status.NEW),), START)
+    save_page(connection, prepare(page), source="x", lease="", now=START)
+    expressed = 0
+
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal expressed
+        expressed += event == "call" and frame.f_code is _Compiler._expression.__code__
+
+    query = parse("severity>=high status:new since:-24h technique:T1059 host:web-01", now=NOW)
+    sys.setprofile(note)
+    try:
+        where = asked(connection, query).where
+    finally:
+        sys.setprofile(None)
+    assert len(where.conditions) == 3
+    assert expressed == 4  # host and technique, and the time twice: the levels, which are compared, are not
 
 
 def test_a_bound_on_created_bounds_the_walk(connection: apsw.Connection) -> None:

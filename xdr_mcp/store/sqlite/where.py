@@ -192,6 +192,31 @@ def after_prefix(prefix: str) -> str:
     return head + chr(0xE000 if 0xD800 <= last <= 0xDFFF else last)  # noqa: PLR2004 (surrogates are no text)
 
 
+class _Part(Struct, frozen=True):
+    """One of the conditions that must all hold."""
+
+    negated: bool
+    expression: str | None
+    """What must hold, or must not, in the full-text index; None when it is not all in there."""
+
+
+def _all_of(parts: Sequence[_Part]) -> str | None:
+    """What none of the negated holds, out of what all others hold."""
+    wanted = _joined(" AND ", [part.expression for part in parts if not part.negated], EVERYTHING)
+    negated = [part.expression for part in parts if part.negated]
+    if not negated:
+        return wanted
+    unwanted = _joined(" OR ", negated, NOTHING)
+    return None if wanted is None or unwanted is None else f"({wanted}) NOT ({unwanted})"
+
+
+def _joined(word: str, expressions: Sequence[str | None], none: str) -> str | None:
+    known = [f"({expression})" for expression in expressions if expression is not None]
+    if len(known) < len(expressions):
+        return None
+    return word.join(known) if known else none
+
+
 class _Compiler:
     def __init__(
         self,
@@ -208,30 +233,39 @@ class _Compiler:
 
     def where(self, root: Node | None) -> Where:
         refuse_depth(root)
-        indexed: list[Node] = []
+        levels: list[Node] = []
+        indexed: list[_Part] = []
         others: list[Node] = []
         for node in conjuncts(root):
-            (others if self._expression(node) is None else indexed).append(node)
-        compared = self._compared(indexed)
-        if compared:
-            indexed = [node for node in indexed if not only_levels(node)]
-        conditions = [level_condition(node, self._parameters) for node in compared]
+            if only_levels(node):
+                levels.append(node)
+            elif (part := self._part(node)).expression is None:
+                others.append(node)
+            else:
+                indexed.append(part)
+        conditions: list[str] = []
+        if levels and self._better_compared(levels, indexed):
+            conditions += [level_condition(node, self._parameters) for node in levels]
+        else:
+            indexed += map(self._part, levels)
         conditions += [self._condition(node) for node in others]
         least, largest = 0, LARGEST
         for node in others:
             if isinstance(node, Moment) and node.field == "created":
                 low, high = _key_range(node)
                 least, largest = max(least, low), min(largest, high)
-        match = self._all(indexed) if indexed else None
+        match = _all_of(indexed) if indexed else None
         return Where(match or "", tuple(conditions), tuple(self._parameters), least, largest)
 
-    def _compared(self, indexed: Sequence[Node]) -> Sequence[Node]:
-        """Those that are better compared in SQL."""
-        levels = [node for node in indexed if only_levels(node)]
-        if self._walking and len(levels) == len(indexed):
-            return levels
-        leading = [node for node in indexed if not (only_levels(node) or isinstance(node, Not))]
-        return levels if levels and leading and self._share(levels) >= RARE else ()
+    def _better_compared(self, levels: Sequence[Node], indexed: Sequence[_Part]) -> bool:
+        """Whether these levels are better compared in SQL than looked up beside the others."""
+        if not indexed:
+            return self._walking
+        return not all(part.negated for part in indexed) and self._share(levels) >= RARE
+
+    def _part(self, node: Node) -> _Part:
+        negated = isinstance(node, Not)
+        return _Part(negated, self._expression(node.node if isinstance(node, Not) else node))
 
     def _expression(self, node: Node) -> str | None:  # noqa: PLR0911 (one a kind of node)
         """The node as a full-text expression; None when it is not all in the full-text index."""
@@ -246,29 +280,13 @@ class _Compiler:
                 holds = [rank for rank in ranks if _holds(node, rank)]
                 return EVERYTHING if len(holds) == len(ranks) else any_of([f"{letter}{rank}" for rank in holds])
             case And():
-                return self._all(node.nodes)
+                return _all_of([self._part(part) for part in node.nodes])
             case Or():
-                return self._joined(" OR ", node.nodes, NOTHING)
+                return _joined(" OR ", [self._expression(part) for part in node.nodes], NOTHING)
             case Not():
-                return self._all((node,))
+                return _all_of([self._part(node)])
             case _:
                 return None
-
-    def _all(self, nodes: Sequence[Node]) -> str | None:
-        """What none of the negated holds, out of what all others hold."""
-        negated = [node.node for node in nodes if isinstance(node, Not)]
-        wanted = self._joined(" AND ", [node for node in nodes if not isinstance(node, Not)], EVERYTHING)
-        unwanted = self._joined(" OR ", negated, NOTHING)
-        if wanted is None or unwanted is None:
-            return None
-        return f"({wanted}) NOT ({unwanted})" if negated else wanted
-
-    def _joined(self, word: str, nodes: Sequence[Node], none: str) -> str | None:
-        parts = [self._expression(node) for node in nodes]
-        known = [f"({part})" for part in parts if part is not None]
-        if len(known) < len(parts):
-            return None
-        return word.join(known) if known else none
 
     def _tokens(self, term: Term) -> Sequence[str]:
         key = (term.field, term.pattern)
