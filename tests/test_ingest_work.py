@@ -148,6 +148,16 @@ def test_the_cycle_collector_looks_through_nothing_of_a_page(body: bytes) -> Non
     assert len(gc.get_objects()) - before < len(page.records) / 10
 
 
+def test_nothing_of_a_page_that_is_ready_is_looked_through_for_cycles(body: bytes) -> None:
+    page = taken(body)
+    gc.collect()
+    before = len(gc.get_objects())
+    prepared = prepare(page)
+    make_forms(prepared.versions, set())
+    gc.collect()  # tuples of text and numbers are seen to be harmless
+    assert len(gc.get_objects()) - before < ALERTS / 4
+
+
 def test_a_record_is_copied_once_out_of_its_page(body: bytes) -> None:
     tracemalloc.start()
     try:

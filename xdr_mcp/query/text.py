@@ -143,7 +143,7 @@ def _other(alert: Alert) -> list[str]:
     return texts
 
 
-class Facts(Struct, frozen=True):
+class Facts(Struct, frozen=True, gc=False):
     """What many alerts have in common."""
 
     source: str

@@ -45,7 +45,7 @@ NEWEST_VERSIONS = 50
 _STATUSES = {status.ocsf_id: status for status in Status}
 
 
-class Head(Struct):
+class Head(Struct, gc=False):
     """The newest version of an alert, and its row's key."""
 
     key: int
@@ -60,7 +60,7 @@ class Head(Struct):
     """Where the alert counts in the tallies that are stored; None when it is new."""
 
 
-class Entry(Struct):
+class Entry(Struct, gc=False):
     """What the journal is to say of a version, beside the version itself. Times are microseconds."""
 
     seq: int

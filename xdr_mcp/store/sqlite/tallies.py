@@ -34,7 +34,7 @@ _FOREVER = 10**7 * _DAY * HOUR
 """Microseconds of whole days; no time is as far from 1970."""
 
 
-class Cell(Struct, frozen=True):
+class Cell(Struct, frozen=True, gc=False):
     """Where an alert counts."""
 
     hour: int

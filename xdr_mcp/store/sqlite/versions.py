@@ -23,7 +23,7 @@ UNKEEPABLE = (TypeError, ValueError, OverflowError, RecursionError, msgspec.Msgs
 """A lone surrogate, an integer out of range, a value of another type than the model says."""
 
 
-class Form(Struct, frozen=True):
+class Form(Struct, frozen=True, gc=False):
     """What a version is kept as."""
 
     body: bytes
@@ -33,7 +33,7 @@ class Form(Struct, frozen=True):
     """Of its head, from ``severity`` to ``count``. Times are microseconds."""
 
 
-class Version(Struct):
+class Version(Struct, gc=False):
     """A record, and what it is recognised by. Times are microseconds."""
 
     record: Record
