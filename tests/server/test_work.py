@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from loop_calls import called
 from mcp import Client
 from serving import a_server, an_alert, data_of
+
+from xdr_mcp.query import Query
 
 pytestmark = pytest.mark.anyio
 
@@ -50,3 +55,32 @@ async def test_a_version_of_an_alert_is_contained_once_however_often_it_is_told(
         first, then = await called(ask), await called(ask)
     name = "xdr_mcp.untrusted.containing.contained_line"
     assert first[name] - then[name] == 25  # the titles; what is left is of the sources
+
+
+_BUILT = """
+import sys, anyio
+from xdr_mcp.server import build_server
+from xdr_mcp.store import open_store
+from xdr_mcp.untrusted import markup
+
+async def build():
+    async with open_store(sys.argv[1]) as store:
+        build_server(store, version="0", cursor_key=b"k" * 32)
+
+anyio.run(build)
+print(sorted({"rich.console", "rich.logging", "httpx"} & set(sys.modules)), markup._markup.cache_info().currsize)
+"""
+
+
+def test_a_server_is_built_without_what_only_draws_calls_or_contains(tmp_path: Path) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", _BUILT, str(tmp_path / "store.db")], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split("\n")[0] == "[] 0", told.stdout
+
+
+async def test_what_is_listed_again_is_not_decoded_again(tmp_path: Path) -> None:
+    async with a_server(tmp_path, *map(an_alert, range(25))) as (_, store):
+        first, then = [await called(partial(store.find, Query(), 25)) for _ in range(2)]
+    name = "xdr_mcp.alert.Alert.__post_init__"
+    assert (first[name], then[name]) == (25, 0)

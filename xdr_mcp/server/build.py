@@ -6,8 +6,9 @@ Building and starting call nobody: some assistants start a server twice to look 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -170,28 +171,45 @@ def build_server(
         async with server.running():
             yield server
 
-    mcp = AlertServer(
-        "xdr-mcp",
-        title="XDR alerts",
-        version=version,
-        instructions=INSTRUCTIONS,
-        tools=[*alert_tools(desk, live), *proposing],
-        log_level="WARNING",
-        lifespan=lifespan,
-        subscriptions=notifier.bus,
-        middleware=[_unknown_prompt, *noting],
-        cache_hints={
-            "prompts/list": CacheHint(ttl_ms=_LISTS_LIVE_MS, scope="public"),
-            "tools/list": CacheHint(ttl_ms=_LISTS_LIVE_MS, scope="public"),
-            "resources/list": CacheHint(ttl_ms=_LISTS_LIVE_MS, scope="public"),
-            "resources/templates/list": CacheHint(ttl_ms=_LISTS_LIVE_MS, scope="public"),
-        },
-    )
+    with _plain_logging():
+        mcp = AlertServer(
+            "xdr-mcp",
+            title="XDR alerts",
+            version=version,
+            instructions=INSTRUCTIONS,
+            tools=[*alert_tools(desk, live), *proposing],
+            log_level="WARNING",
+            lifespan=lifespan,
+            subscriptions=notifier.bus,
+            middleware=[_unknown_prompt, *noting],
+            cache_hints={
+                "prompts/list": CacheHint(ttl_ms=_LISTS_LIVE_MS, scope="public"),
+                "tools/list": CacheHint(ttl_ms=_LISTS_LIVE_MS, scope="public"),
+                "resources/list": CacheHint(ttl_ms=_LISTS_LIVE_MS, scope="public"),
+                "resources/templates/list": CacheHint(ttl_ms=_LISTS_LIVE_MS, scope="public"),
+            },
+        )
     add_resources(mcp, desk)
     add_prompts(mcp, desk)
     mcp.completion()(Completions(store))  # type: ignore[no-untyped-call]  # the SDK's decorator has no types
     server = XdrServer(mcp, store, clock, notifier, background)
     return server
+
+
+@contextmanager
+def _plain_logging() -> Iterator[None]:
+    """The SDK makes a handler of ``rich``, where that can be loaded, before it sees that logging is set up: not here.
+
+    It would draw tracebacks over many lines, and takes 30 ms to load.
+    """
+    if "rich.console" in sys.modules:
+        yield
+        return
+    sys.modules["rich.console"] = None  # type: ignore[assignment]  # how Python spells "cannot be imported"
+    try:
+        yield
+    finally:
+        del sys.modules["rich.console"]
 
 
 async def _unknown_prompt(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:

@@ -9,7 +9,7 @@ import msgspec
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
-from mcp.types import ToolAnnotations
+from mcp.types import CallToolResult, ToolAnnotations
 from pydantic import Field, StringConstraints
 
 from xdr_mcp.alert import Status, Verdict
@@ -18,7 +18,7 @@ from xdr_mcp.proposal import ProposalState, TriageChange
 from xdr_mcp.server.answers.budget import MOST, Answer, fitted
 from xdr_mcp.server.answers.desk import Desk
 from xdr_mcp.server.told import ToldIds
-from xdr_mcp.server.tool import Told, alert_tool, refusals, told
+from xdr_mcp.server.tool import alert_tool, refusals, told
 from xdr_mcp.server.tools import AlertId, AsText, Budget
 from xdr_mcp.triage import Approvals, Review, mentions
 from xdr_mcp.triage.approvals import EXPIRY
@@ -50,7 +50,7 @@ def propose_tool(desk: Desk, approvals: Approvals, told_ids: ToldIds) -> Tool:
         assignee: Annotated[str | None, Field(description="To be set; empty for nobody")] = None,
         budget: Budget = None,
         as_text: AsText = False,
-    ) -> Told:
+    ) -> CallToolResult:
         with refusals():
             alert_id = (await desk.alert(id)).alert.id
             await _refuse_a_planted_target(desk.store, told_ids, alert_id)

@@ -11,22 +11,20 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Any
 
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import func_metadata
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import ValidationError
 
 from xdr_mcp.errors import XdrMcpError
 from xdr_mcp.server.answers.budget import Answer
 from xdr_mcp.server.refusals import in_words
-from xdr_mcp.server.schema import lean
+from xdr_mcp.server.schema import arguments_schema, lean
 from xdr_mcp.untrusted import contained
-
-Told = Annotated[CallToolResult, dict[str, Any]]
-"""What every tool returns: the data once, as ``told`` puts it."""
 
 _STRUCTURED_SINCE = "2025-06-18"
 _TEXT_ONLY_HOSTS = ("claude-ai", "gemini-cli-mcp-client", "opencode", "Cline", "Roo-Code")
@@ -34,6 +32,8 @@ _TEXT_ONLY_HOSTS = ("claude-ai", "gemini-cli-mcp-client", "opencode", "Cline", "
 Claude Desktop and claude.ai, Gemini CLI, opencode, Cline, Roo Code."""
 _IF_HIDDEN = "No data in sight? Call again with as_text=true."
 _INPUT_SHOWN = 80
+_CONTEXT = "ctx"
+"""The parameter of every tool that is the SDK's context."""
 
 
 class AlertTool(Tool):
@@ -67,12 +67,20 @@ def _explained(error: ValidationError) -> str:
 
 
 def alert_tool(function: Callable[..., Any], title: str, description: str, output: dict[str, Any]) -> Tool:
-    """A read-only tool with lean schemas."""
-    hints = ToolAnnotations(read_only_hint=True, idempotent_hint=True)
-    tool = AlertTool.from_function(function, title=title, description=description, annotations=hints)
-    tool.parameters = lean(tool.parameters) | {"additionalProperties": False}
-    tool.fn_metadata.output_schema = output
-    return tool
+    """A read-only tool with lean schemas. Made by hand: ``Tool.from_function`` takes twice as long for what is dropped here."""
+    metadata = func_metadata(function, skip_names=[_CONTEXT], structured_output=False)
+    metadata.output_schema = output
+    return AlertTool(
+        fn=function,
+        name=function.__name__,
+        title=title,
+        description=description,
+        parameters=lean(arguments_schema(metadata.arg_model)) | {"additionalProperties": False},
+        fn_metadata=metadata,
+        is_async=True,
+        context_kwarg=_CONTEXT,
+        annotations=ToolAnnotations(read_only_hint=True, idempotent_hint=True),
+    )
 
 
 def told(ctx: Context, answer: Answer, *, as_text: bool) -> CallToolResult:

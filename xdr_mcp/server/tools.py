@@ -6,6 +6,7 @@ from typing import Annotated
 
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
+from mcp.types import CallToolResult
 from pydantic import BeforeValidator, Field
 
 from xdr_mcp.alert import Severity, Status
@@ -15,7 +16,7 @@ from xdr_mcp.server.answers import budget as budgets
 from xdr_mcp.server.answers import context, counting, journal, listing, one, related, status
 from xdr_mcp.server.answers.desk import Desk
 from xdr_mcp.server.answers.listing import Question
-from xdr_mcp.server.tool import Told, alert_tool, refusals, told
+from xdr_mcp.server.tool import alert_tool, refusals, told
 
 WAIT = 25.0
 """Seconds to wait, where none were given: some hosts give a call no more than thirty."""
@@ -74,7 +75,7 @@ def _finding(desk: Desk) -> list[Tool]:
         as_of: AsOf = None,
         budget: Budget = None,
         as_text: AsText = False,
-    ) -> Told:
+    ) -> CallToolResult:
         conditions = [
             f"severity>={severity.value}" if severity else "",
             f"status:{status.value}" if status else "",
@@ -103,7 +104,7 @@ def _finding(desk: Desk) -> list[Tool]:
         as_of: AsOf = None,
         budget: Budget = None,
         as_text: AsText = False,
-    ) -> Told:
+    ) -> CallToolResult:
         question = Question(
             tool="filter_alerts",
             text=query,
@@ -124,7 +125,7 @@ def _finding(desk: Desk) -> list[Tool]:
         as_of: AsOf = None,
         budget: Budget = None,
         as_text: AsText = False,
-    ) -> Told:
+    ) -> CallToolResult:
         with refusals():
             answer = await one.one_alert(desk, id, raw=include_raw, as_of=as_of, budget=budget)
         return told(ctx, answer, as_text=as_text)
@@ -150,7 +151,7 @@ def _watching(desk: Desk) -> list[Tool]:
         as_of: AsOf = None,
         budget: Budget = None,
         as_text: AsText = False,
-    ) -> Told:
+    ) -> CallToolResult:
         with refusals():
             answer = await counting.counts(desk, query, by or (), limit=limit, as_of=as_of, budget=budget)
         return told(ctx, answer, as_text=as_text)
@@ -163,7 +164,7 @@ def _watching(desk: Desk) -> list[Tool]:
         limit: Limit = journal.CHANGES,
         budget: Budget = None,
         as_text: AsText = False,
-    ) -> Told:
+    ) -> CallToolResult:
         with refusals():
             answer = await journal.alert_changes(desk, since, query, limit=limit, budget=budget)
         return told(ctx, answer, as_text=as_text)
@@ -176,12 +177,12 @@ def _watching(desk: Desk) -> list[Tool]:
         since: Annotated[int | None, Field(ge=0, description="As of alert_changes, so that none is missed")] = None,
         budget: Budget = None,
         as_text: AsText = False,
-    ) -> Told:
+    ) -> CallToolResult:
         with refusals():
             answer = await journal.wait_for_alerts(desk, query, timeout, since, budget=budget)
         return told(ctx, answer, as_text=as_text)
 
-    async def source_status(ctx: Context, *, budget: Budget = None, as_text: AsText = False) -> Told:
+    async def source_status(ctx: Context, *, budget: Budget = None, as_text: AsText = False) -> CallToolResult:
         with refusals():
             return told(ctx, await status.source_status(desk, budget), as_text=as_text)
 
@@ -201,7 +202,7 @@ def _exploring(desk: Desk, live: context.LiveContext) -> list[Tool]:
         limit: Limit = related.RELATED,
         budget: Budget = None,
         as_text: AsText = False,
-    ) -> Told:
+    ) -> CallToolResult:
         with refusals():
             answer = await related.related_alerts(desk, id, limit=limit, budget=budget)
         return told(ctx, answer, as_text=as_text)
@@ -212,7 +213,7 @@ def _exploring(desk: Desk, live: context.LiveContext) -> list[Tool]:
         id: AlertId,  # noqa: A002 (the name that the model is shown)
         budget: Budget = None,
         as_text: AsText = False,
-    ) -> Told:
+    ) -> CallToolResult:
         with refusals():
             answer = await context.alert_context(desk, live, id, ctx.report_progress, budget=budget)
         return told(ctx, answer, as_text=as_text)

@@ -8,6 +8,7 @@ the two cannot be told apart (``vector<int>``) it is taken for markup. Every pat
 from __future__ import annotations
 
 import re
+from functools import cache
 
 _NAME = r"[A-Za-z][\w:-]*+"
 _ATTRIBUTE = r"[A-Za-z_:@][\w.:@-]*+"
@@ -49,32 +50,41 @@ _ELSEWHERE = r"<?\s*+(?:[\#/\\<]|(?:[^()\s/\\]|\\[+.-]){0,64}?\\*+[:&])"
 """How the destination of a link begins that can name another place, or a message: ``[char[]](72,101)`` has none."""
 _DESTINATION = r":[ \t]*+\n?[ \t>]*+"
 
-_MARKUP = re.compile(
-    rf"""
-    (?=[{_LESS}>!\[\]`~]) (?:
-        (?P<fence> (?<!<)<{{2,}}+ (?=[\W_]{{0,16}}+(?:(?:begin|start|open|end|close|of|the)[\W_]{{1,4}}+){{0,3}}+(?:un)?trusted))
-      | (?P<fence_end> (?: (?<=trusted)|(?<=trusted\ ) ) >{{2,}}+ | (?: (?<=[0-9a-f]{{8}})|(?<=[0-9a-f]{{8}}\ ) ) >{{3,}}+ )
-      | (?P<tag> [{_LESS}] (?!{_HEREDOC}) (?={_TAG} | (?<=<)(?:{_closed("<>", ">")}) | (?<!<)(?:{_closed(_LESS + _MORE, _MORE)})))
-      | (?P<image> !(?=\[))
-      | (?P<link> \](?=\(\s*+{_ELSEWHERE}))
-      | (?P<token> \[/?(?:inst|sys|system|assistant|system_prompt|available_tools|tool_\w{{1,16}}|think|gmask|img|url)
-          (?=[\]=]))
-      | (?P<run> `{{3,}}+ | ~{{3,}}+)
+
+@cache
+def _markup() -> re.Pattern[str]:
+    """What acts wherever it stands. Compiled when first needed: it takes as long as a hundredth of the start."""
+    return re.compile(
+        rf"""
+        (?=[{_LESS}>!\[\]`~]) (?:
+            (?P<fence> (?<!<)<{{2,}}+ (?=[\W_]{{0,16}}+(?:(?:begin|start|open|end|close|of|the)[\W_]{{1,4}}+){{0,3}}+(?:un)?trusted))
+          | (?P<fence_end> (?: (?<=trusted)|(?<=trusted\ ) ) >{{2,}}+ | (?: (?<=[0-9a-f]{{8}})|(?<=[0-9a-f]{{8}}\ ) ) >{{3,}}+ )
+          | (?P<tag> [{_LESS}] (?!{_HEREDOC}) (?={_TAG} | (?<=<)(?:{_closed("<>", ">")}) | (?<!<)(?:{_closed(_LESS + _MORE, _MORE)})))
+          | (?P<image> !(?=\[))
+          | (?P<link> \](?=\(\s*+{_ELSEWHERE}))
+          | (?P<token> \[/?(?:inst|sys|system|assistant|system_prompt|available_tools|tool_\w{{1,16}}|think|gmask|img|url)
+              (?=[\]=]))
+          | (?P<run> `{{3,}}+ | ~{{3,}}+)
+        )
+        """,
+        re.VERBOSE | re.IGNORECASE,
     )
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-_LINE = re.compile(
-    rf"""
-    ^(?: [ \t>*+\d.)-]*+ \[(?:\\[\s\S]|[^\]\[\\])*+\]            # [label]: https://…
-          (?={_DESTINATION}(?![:\d]){_ELSEWHERE}) (?={_DESTINATION}(?:<[^>\n]*+>|\S++)[ \t]*+(?:$|["'(]))
-      | [\W_]{{0,8}}(?:human|assistant)[*_ ]{{0,3}} (?=:)           # **Human**:
-      | [ \t>]*+\#{{1,6}}[ \t*_]*+(?:{_ROLES}|input|response)[*_ ]{{0,3}} (?=:)   # ### Instruction:
+
+
+@cache
+def _line() -> re.Pattern[str]:
+    """What acts at the beginning of a line alone."""
+    return re.compile(
+        rf"""
+        ^(?: [ \t>*+\d.)-]*+ \[(?:\\[\s\S]|[^\]\[\\])*+\]            # [label]: https://…
+              (?={_DESTINATION}(?![:\d]){_ELSEWHERE}) (?={_DESTINATION}(?:<[^>\n]*+>|\S++)[ \t]*+(?:$|["'(]))
+          | [\W_]{{0,8}}(?:human|assistant)[*_ ]{{0,3}} (?=:)           # **Human**:
+          | [ \t>]*+\#{{1,6}}[ \t*_]*+(?:{_ROLES}|input|response)[*_ ]{{0,3}} (?=:)   # ### Instruction:
+        )
+        """,
+        re.VERBOSE | re.IGNORECASE | re.MULTILINE,
     )
-    """,
-    re.VERBOSE | re.IGNORECASE | re.MULTILINE,
-)
-"""What acts at the beginning of a line alone."""
+
 
 ORDINARY = re.compile(rf"(?![\W_]{{0,8}}(?i:{_ROLES}|input|response))[ !-;=?-Z\\^_a-z{{|}}]*+")
 """Printable ASCII in which none of the patterns can be found: most of what is ever told."""
@@ -82,7 +92,7 @@ ORDINARY = re.compile(rf"(?![\W_]{{0,8}}(?i:{_ROLES}|input|response))[ !-;=?-Z\\
 
 def inert(text: str) -> str:
     """``text`` in which nothing acts any more; all of it is ``visible`` already."""
-    while (after := _LINE.sub(_backslashed, _MARKUP.sub(_broken, text))) != text:
+    while (after := _line().sub(_backslashed, _markup().sub(_broken, text))) != text:
         text = after  # what was added may be part of another piece: a link's destination
     return text
 
