@@ -40,6 +40,8 @@ Moment = Annotated[datetime, Meta(tz=True)]
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _UNSAFE = re.compile(r"[^a-z0-9_-]+")
+_FEW = 3
+"""So many are flushed one by one (an hour's folder and those above it are three): the whole file system may hold much of others'."""
 _FOUR_DIGITS = 1_000
 _BINARY = getattr(os, "O_BINARY", 0)
 """Windows would turn line ends into its own."""
@@ -235,8 +237,8 @@ def _write_new(path: str, content: bytes) -> None:
 
 
 def _flush(paths: Sequence[Path | str]) -> None:
-    """Bring the content of files and folders to the disk: one call for the whole file system where the kernel has it, else file by file."""
-    sync_file_system = _syncfs() if len(paths) > 1 else None
+    """Bring the content of files and folders to the disk: one call for the whole file system where they are many and the kernel has it."""
+    sync_file_system = _syncfs() if len(paths) > _FEW else None
     if sync_file_system is not None:
         _with_descriptor(paths[0], sync_file_system)
         return
