@@ -134,16 +134,11 @@ def normalised(normalise: Callable[..., Alert], raw: bytes, *given: Any) -> Reco
         return Quarantined(raw, f"not an alert as expected: {type(error).__name__}: {_clean(str(error))}")
 
 
-def page_of(taken: Iterable[Record | Quarantined], quarantined: Iterable[Quarantined], fetched: datetime) -> Page:
+def page_of(taken: Sequence[Record | Quarantined], quarantined: Iterable[Quarantined], fetched: datetime) -> Page:
     """Records of one answer, and those that could not be normalised or not even decoded, as a page."""
-    records: list[Record] = []
-    refused = list(quarantined)
-    for one in taken:
-        if isinstance(one, Record):
-            records.append(one)
-        else:
-            refused.append(one)
-    return Page(tuple(records), fetched, tuple(refused))
+    records = tuple([one for one in taken if isinstance(one, Record)])
+    refused = [one for one in taken if isinstance(one, Quarantined)] if len(records) < len(taken) else []
+    return Page(records, fetched, (*quarantined, *refused))
 
 
 def excerpt(body: bytes, *, end: bool = False) -> str:

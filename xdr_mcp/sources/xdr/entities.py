@@ -20,7 +20,7 @@ Json = Mapping[str, Any]
 _MOST = 250
 _LONGEST_VALUE = 4096
 _DEEPEST = 6
-_CONTAINERS = (dict, list)
+_NOTHING_INSIDE = frozenset({str, int, float, bool, type(None)})
 _PLAIN_NAMES = frozenset({"name", "value", "values"})
 """What a field may be called whose name says less than its parent's."""
 _MOST_SEEN = 1_024
@@ -164,8 +164,8 @@ class _Found:
                 elif meant and depth > 1:
                     self.add(meant, item)
         elif isinstance(value, list):
-            for item in value:
-                if kind or type(item) is not str:
+            if kind or not _NOTHING_INSIDE.issuperset(map(type, value)):
+                for item in value:
                     self.add_named(item, kind, depth - 1)
         elif kind and isinstance(value, str):
             self.add(kind, value)
@@ -199,7 +199,7 @@ def _kind_named(name: str) -> EntityKind | None:
 
 def _shape(value: str) -> EntityKind | None:
     """What a text is by its looks. Hashes and addresses differ in each alert, and are told quickly."""
-    if _is_hash(value):
+    if len(value) in _HASH_LENGTHS and _is_hash(value):
         return EntityKind.HASH
     if _is_address(value):
         return EntityKind.IP

@@ -31,6 +31,7 @@ _STATUSES = {
 _SEVERITIES = tuple(Severity)
 _WORDS = {"info": Severity.INFORMATIONAL, **{severity.value: severity for severity in Severity}}
 _TOP_OF_SCALE = 5
+_NO_SUCH_NUMBER = 1e15
 
 
 def to_alert(source: str, record: Json, included: Sequence[Any] = ()) -> Alert:
@@ -120,6 +121,8 @@ def _unwrapped(value: object) -> Any:
 def _number(value: object) -> float | None:
     if value is None:
         return None
+    if type(value) is int:
+        return value if abs(value) < _NO_SUCH_NUMBER else None
     plain: Any = _unwrapped(value) if isinstance(value, dict) else value
     if isinstance(plain, bool):
         return None
@@ -127,7 +130,7 @@ def _number(value: object) -> float | None:
         number = float(plain)
     except (TypeError, ValueError, OverflowError):
         return None
-    return number if abs(number) < 1e15 else None  # noqa: PLR2004 (also drops nan and inf)
+    return number if abs(number) < _NO_SUCH_NUMBER else None  # also drops nan and inf
 
 
 def _severity(value: object) -> Severity:
