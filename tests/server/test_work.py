@@ -80,7 +80,8 @@ def test_a_server_is_built_without_what_only_draws_calls_or_contains(tmp_path: P
 
 
 async def test_what_is_listed_again_is_not_decoded_again(tmp_path: Path) -> None:
-    async with a_server(tmp_path, *map(an_alert, range(25))) as (_, store):
+    new = [an_alert(number, title=f"Listed in {tmp_path}") for number in range(25)]
+    async with a_server(tmp_path, *new) as (_, store):
         first, then = [await called(partial(store.find, Query(), 25)) for _ in range(2)]
     name = "xdr_mcp.alert.Alert.__post_init__"
     assert (first[name], then[name]) == (25, 0)
