@@ -83,14 +83,17 @@ def alerts_of(sql: str, *parameters: str | int) -> Ask:
     return lambda postgres: [alert_of(body) for (body,) in postgres.rows(sql, *parameters)]
 
 
-def missing() -> str:
-    """What is to be installed first; empty when nothing is."""
+def missing(folder: Path) -> str:
+    """What is to be seen to first; empty when nothing is."""
     if not _programs():
         return "its server is not installed (Debian and Ubuntu: apt-get install postgresql)"
     if importlib.util.find_spec("psycopg") is None:
         return 'psycopg is not installed (.venv/bin/python -m pip install "psycopg[binary]")'
     if os.geteuid() == 0 and not _user():
         return "its server refuses to run as root, and there is no user named postgres or nobody"
+    user = _user() if os.geteuid() == 0 else None
+    if user and subprocess.run(["/usr/bin/test", "-x", folder], user=user, check=False, cwd="/").returncode:  # noqa: S603 (what is written here)
+        return f"its server refuses to run as root, and {user} cannot go into {folder}"
     return ""
 
 

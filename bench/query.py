@@ -491,7 +491,7 @@ async def measure(folder: Path, alerts: int, rounds: int, *, busy: bool) -> None
     with ExitStack() as stack:
         connection = stack.enter_context(closing(open_reader(path)))
         server = None
-        if absent := postgres.missing():
+        if absent := postgres.missing(folder):
             print(f"PostgreSQL is left out: {absent}.")
         else:
             server = stack.enter_context(postgres.running(folder / f"postgres-{alerts}", connection))
