@@ -18,7 +18,16 @@ from xdr_mcp.errors import StoreUnusable
 from xdr_mcp.query import Query, parse
 from xdr_mcp.store import open_store
 from xdr_mcp.store.sqlite.file import migrations
-from xdr_mcp.store.sqlite.glance import MOST_COUNTED, MOST_ROWS, MOST_STEPS, Glance, short, short_count
+from xdr_mcp.store.sqlite.glance import (
+    MOST_COUNTED,
+    MOST_PAGES,
+    MOST_ROWS,
+    MOST_STEPS,
+    Glance,
+    TooLong,
+    short,
+    short_count,
+)
 
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 
@@ -47,6 +56,7 @@ def read(connection: apsw.Connection) -> object:
         "entity:10.1.2.3",
         "ransom",
         "title:ransom since:-24h",
+        "host:web-01 severity:high since:-24h not (status:closed or verdict:benign)",
     ],
 )
 def test_a_listing_that_follows_one_list_from_its_newest_end_is_short(text: str) -> None:
@@ -63,7 +73,7 @@ def test_a_listing_that_follows_one_list_from_its_newest_end_is_short(text: str)
             "not host:web-01",
             "host:a or host:b",
             "host:a user:b",
-            "host:a severity:high",
+            "host:a user:b severity:high",
         ),
         *('"two words"', "ransom*", "s4", "everything"),
         *("risk_score>=80", "until:-24h host:a", "created!=2026-01-01", "updated>-1h"),
@@ -79,17 +89,21 @@ def test_what_intersects_skips_or_looks_up_is_not_short(text: str) -> None:
 def test_what_tallies_answer_is_walked_through_and_counted(text: str) -> None:
     root = parse(text, now=NOW).root
     assert short(root, MOST_ROWS, MOST_COUNTED + 1)
-    assert short_count(root, None)
+    assert short_count(root)
 
 
 @pytest.mark.parametrize("text", ["host:web-01", "ransom", "ransom since:-24h"])
 def test_one_list_is_counted_so_far(text: str) -> None:
     root = parse(text, now=NOW).root
     assert short(root, MOST_ROWS, MOST_COUNTED)
-    assert short_count(root, MOST_COUNTED)
     assert not short(root, MOST_ROWS, MOST_COUNTED + 1)
-    assert not short_count(root, MOST_COUNTED + 1)
-    assert not short_count(root, None)
+    assert short_count(root)
+
+
+def test_what_is_compared_beside_a_list_is_not_counted() -> None:
+    root = parse("host:web-01 severity:high", now=NOW).root
+    assert not short(root, MOST_ROWS, MOST_COUNTED)
+    assert not short_count(root)
 
 
 @pytest.mark.anyio
@@ -112,6 +126,41 @@ async def test_what_takes_longer_than_it_seems_is_found_in_a_thread(tmp_path: Pa
     assert [(len(each.alerts), each.total, each.alerts[0].severity) for each in found] == [
         (1, 2, Severity.CRITICAL)
     ] * 2
+
+
+@pytest.mark.anyio
+async def test_levels_are_compared_beside_one_list_and_rare_ones_are_intersected_in_a_thread(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "store.db") as store:
+        severities = [Severity.CRITICAL, *[Severity.HIGH, Severity.LOW] * 100]
+        await save(store, *(record(str(n), START, severity=severity) for n, severity in enumerate(severities)))
+        for text, hops, number in (("source:model severity:high", 0, 10), ("source:model severity:critical", 1, 1)):
+            query, found = parse(text, now=NOW), []
+
+            async def find() -> None:
+                found.append(await store.find(query, 10))  # noqa: B023 (called at once)
+
+            assert (await called(find))["anyio.to_thread.run_sync"] == hops
+            assert len(found[0].alerts) == number
+
+
+def test_what_reads_many_pages_is_too_long(path: Path) -> None:
+    connection = apsw.Connection(str(path))
+    connection.execute("BEGIN")
+    connection.executemany("INSERT INTO t VALUES (?)", [(bytes(3_000),)] * 8 * MOST_PAGES)
+    connection.execute("COMMIT")
+    connection.close()
+    glance = Glance(path)
+    steps: dict[str, int] = {}
+
+    def work(connection: apsw.Connection) -> object:
+        connection.trace_v2(apsw.SQLITE_TRACE_PROFILE, lambda event: steps.update(event["stmt_status"]))
+        return connection.execute("SELECT sum(length(x)) FROM t").get
+
+    with pytest.raises(TooLong):
+        glance(work)
+    assert steps["SQLITE_STMTSTATUS_VM_STEP"] < MOST_STEPS / 2
+    assert glance(lambda connection: connection.execute("SELECT x FROM t LIMIT 1").get) == 1  # nothing was broken
+    glance.close()
 
 
 def test_a_locked_file_is_not_waited_for(path: Path) -> None:

@@ -1,7 +1,8 @@
 """Reads on the event loop, for answers that are known to be short: the way to a thread and back costs more than most of them.
 
-What is read here follows one list in the full-text index, or walks through alerts or tallies as far as ``MOST_STEPS``, whatever
-is stored: no wildcard, no intersection. It never waits for a lock.
+What is read here follows one list in the full-text index, or walks through alerts or tallies, as far as ``MOST_STEPS`` and
+``MOST_PAGES``, whatever is stored: no wildcard, and no intersection of lists, in which the full-text index cannot be stopped. It
+never waits for a lock.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from xdr_mcp.query import Comparison, Moment, Term, Words
 from xdr_mcp.store.sqlite.file import migrations
 from xdr_mcp.store.sqlite.reader import Reader
 from xdr_mcp.store.sqlite.tallies import tallied
-from xdr_mcp.store.sqlite.where import LEVEL_TOKENS, conjuncts, one_level, refuse_depth
+from xdr_mcp.store.sqlite.where import LEVEL_TOKENS, conjuncts, only_levels, refuse_depth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,9 @@ MOST_COUNTED = 10_000
 MOST_STEPS = 30_000
 """Of SQLite's machine: a third of a millisecond, in which it compares five thousand alerts. Steps inside the full-text index do
 not count."""
-_LOOK_EVERY = 5_000
+MOST_PAGES = 300
+"""Of the file, that are copied from the system's cache: a millisecond."""
+_LOOK_EVERY = 1_000
 """Steps. Those of earlier runs of a statement count, so it is the looks since the beginning that say how far this one went."""
 
 _T = TypeVar("_T")
@@ -56,7 +59,7 @@ class Glance:
         Raises:
             StoreUnusable: it was closed, or a newer program has upgraded the file.
             apsw.BusyError: somebody has the file locked, for a moment.
-            TooLong: it would take more than ``MOST_STEPS``.
+            TooLong: it would take more than ``MOST_STEPS`` or ``MOST_PAGES``.
         """
         if self._closed:
             raise StoreUnusable(f"The store {self._path} was closed. Open it again")
@@ -73,8 +76,12 @@ class Glance:
 
     def _within_bounds(self, connection: apsw.Connection, work: Callable[[apsw.Connection], _T]) -> _T | TooLong:
         """What ``work`` returns. What went too far is no failure of the connection, so it is returned, not raised."""
-        looks = count(1)
-        connection.set_progress_handler(lambda: next(looks) > MOST_STEPS // _LOOK_EVERY, _LOOK_EVERY)
+        looks, copied = count(1), _copied(connection)
+
+        def too_far() -> bool:
+            return next(looks) > MOST_STEPS // _LOOK_EVERY or _copied(connection) - copied > MOST_PAGES
+
+        connection.set_progress_handler(too_far, _LOOK_EVERY)
         try:
             return work(connection)
         except (apsw.InterruptError, TooLong):
@@ -97,27 +104,35 @@ def short(root: Node | None, limit: int, most: int | None = None) -> bool:
         QueryError: it is nested too deeply.
     """
     refuse_depth(root)
-    return limit <= MOST_ROWS and (tallied(root) is not None or (_one_list(root) and (most or 0) <= MOST_COUNTED))
+    if limit > MOST_ROWS:
+        return False
+    if tallied(root) is not None:
+        return True
+    nodes = [node for node in conjuncts(root) if not _since(node)]
+    lists = [node for node in nodes if not only_levels(node)]
+    if len(lists) != 1 or not _is_list(lists[0]):
+        return False
+    return most is None or (most <= MOST_COUNTED and len(nodes) == 1)
 
 
-def short_count(root: Node | None, most: int | None) -> bool:
+def short_count(root: Node | None) -> bool:
     """Whether a count is.
 
     Raises:
         QueryError: it is nested too deeply.
     """
     refuse_depth(root)
-    return tallied(root) is not None or (most is not None and most <= MOST_COUNTED and _one_list(root))
+    return tallied(root) is not None or [_is_list(node) for node in conjuncts(root) if not _since(node)] == [True]
+
+
+def _copied(connection: apsw.Connection) -> int:
+    """Pages of the file that were read, ever."""
+    return connection.status(apsw.SQLITE_DBSTATUS_CACHE_MISS)[0]
 
 
 def _since(node: Node) -> bool:
     """A bound at which the walk ends, instead of one behind which it begins."""
     return isinstance(node, Moment) and node.field == "created" and node.comparison in {Comparison.GE, Comparison.GT}
-
-
-def _one_list(root: Node | None) -> bool:
-    lists = [node for node in conjuncts(root) if not _since(node)]
-    return len(lists) <= 1 and all(map(_is_list, lists))
 
 
 def _is_list(node: Node) -> bool:
@@ -127,4 +142,4 @@ def _is_list(node: Node) -> bool:
         case Words():
             return len(node.words) == 1 and not node.prefix and node.words[0] not in LEVEL_TOKENS
         case _:
-            return one_level(node) is not None
+            return False

@@ -6,7 +6,6 @@ Every method is one transaction or one snapshot; what it promises is told in ``i
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -191,16 +190,22 @@ class SqliteStore:
     ) -> Found:
         """See ``Store.find``."""
 
-        def page(connection: apsw.Connection, *, walking: bool = False) -> Found:
-            return listed(connection, asked(connection, query, as_of, walking=walking), limit, after, most)
+        def page(connection: apsw.Connection) -> Found:
+            return listed(connection, asked(connection, query, as_of), limit, after, most)
+
+        def glance(connection: apsw.Connection) -> Found:
+            question = asked(connection, query, walking=True)
+            if question.where.lists > 1:
+                raise TooLong
+            return listed(connection, question, limit, after, most)
 
         if as_of is None and short(query.root, limit, most):
-            return await self._glance_at(partial(page, walking=True), page)
+            return await self._glance_at(glance, page)
         return await self._database.read(page)
 
     async def count(self, query: Query, as_of: datetime | None = None, most: int | None = None) -> int:
         """See ``Store.count``."""
-        read = self._glance_at if as_of is None and short_count(query.root, most) else self._database.read
+        read = self._glance_at if as_of is None and short_count(query.root) else self._database.read
         return await read(lambda connection: counted(connection, asked(connection, query, as_of), most))
 
     async def count_by(self, query: Query, by: Sequence[str], limit: int, as_of: datetime | None = None) -> Grouped:

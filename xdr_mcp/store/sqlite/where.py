@@ -105,6 +105,8 @@ class Where(Struct, frozen=True):
     parameters: tuple[int | float | str, ...]
     least_key: int
     largest_key: int
+    lists: int
+    """Conditions that ``match`` joins."""
 
 
 def compile_where(
@@ -255,7 +257,7 @@ class _Compiler:
                 low, high = _key_range(node)
                 least, largest = max(least, low), min(largest, high)
         match = _all_of(indexed) if indexed else None
-        return Where(match or "", tuple(conditions), tuple(self._parameters), least, largest)
+        return Where(match or "", tuple(conditions), tuple(self._parameters), least, largest, len(indexed))
 
     def _better_compared(self, levels: Sequence[Node], indexed: Sequence[_Part]) -> bool:
         """Whether these levels are better compared in SQL than looked up beside the others."""
