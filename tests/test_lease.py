@@ -96,6 +96,16 @@ async def test_a_store_that_stumbles_over_a_renewal_costs_no_lease(tmp_path: Pat
         assert stumbling.failures == 0
 
 
+async def test_a_lease_is_renewed_while_it_holds(tmp_path: Path) -> None:
+    ttl = timedelta(seconds=3)
+    async with open_store(tmp_path / "store.db") as store:
+        watched = StumblingStore(store, failures=0)
+        lease = await watched.acquire("job", "test:1:a", ttl)
+        assert lease is not None
+        with anyio.fail_after(ttl.total_seconds()):
+            await run_while_held(watched, lease, watched.renewed.wait, ttl=ttl)  # type: ignore[arg-type]
+
+
 async def test_a_lease_that_was_lost_and_had_again_is_another_lease(tmp_path: Path) -> None:
     """Under the same name, but somebody else may have written in between."""
     async with open_store(tmp_path / "store.db", clock=ManualClock()) as store:
