@@ -190,8 +190,8 @@ def _filling(setup: Setup, store: Store, sources: list[Source], progress: Progre
     """What fills the store and what follows it durably, each to be run for ever."""
     name = holder_name()
     pollers = [Poller(source, store, pace=pace(setup.settings), holder=name, progress=progress) for source in sources]
-    works: list[Work] = [*(poller.run for poller in pollers), Delivery(_archive(setup), store, holder=name).run]
-    works.append(Tidying(store).run)
+    delivery, tidying = Delivery(_archive(setup), store, holder=name), Tidying(store)
+    works: list[Work] = [*(poller.run for poller in pollers), delivery.run, tidying.run]
     if setup.settings.triage != "off":
         works.append(Approvals(store, writable(sources), holder=name).run)
     return [*works, _retention(setup, store, name).run] if policy(setup.settings) else works
