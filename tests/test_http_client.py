@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpcore
 import httpx
 import pytest
 import respx
@@ -631,6 +632,41 @@ async def test_a_connection_that_is_refused_names_the_host_and_a_remedy() -> Non
     async with client(url, retries=0) as http:
         with pytest.raises(Unavailable, match=r"127\.0\.0\.1.*check the base URL"):
             await http.request("GET", "/")
+
+
+class Wire(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream):
+    """A connection that answers one request, and notes how much it is asked for at once."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._rest = answer
+        self.asked: list[int] = []
+
+    async def connect_tcp(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
+        return self
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109, ARG002 (httpcore's)
+        self.asked.append(max_bytes)
+        part, self._rest = self._rest[:max_bytes], self._rest[max_bytes:]
+        return part
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 (httpcore's)
+        pass
+
+    async def aclose(self) -> None:
+        pass
+
+    def get_extra_info(self, info: str) -> None:
+        pass
+
+
+async def test_a_page_is_read_in_as_few_pieces_as_a_socket_gives() -> None:
+    body = b"[" + b"1," * 2_000_000 + b"1]"
+    wire = Wire(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+    transport = httpx.AsyncHTTPTransport()
+    transport._pool = httpcore.AsyncConnectionPool(network_backend=wire)
+    async with client("http://api.example.com", transport=transport) as http:
+        assert (await http.request("GET", "/big")).body == body
+    assert len(wire.asked) <= 1 + len(body) / (256 * 1024)
 
 
 # ---------------------------------------------------------------- the log

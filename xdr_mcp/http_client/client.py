@@ -58,6 +58,9 @@ _TRANSPORT_LOGGERS = (
 _PLAUSIBLE_YEARS = range(2020, 2200)
 """A Date outside is of a clock that was never set."""
 _FORBIDDEN, _NOT_FOUND = 403, 404
+_READ_AT_ONCE = 256 * 1024
+"""What asyncio takes from a socket at most. httpcore asks for a quarter, and the rest is copied and waited for four times over:
+half of what it costs to read a page of 4 MB."""
 
 T = TypeVar("T")
 
@@ -109,8 +112,11 @@ class HttpClient:
         self._client: httpx.AsyncClient | None = None
 
     async def __aenter__(self) -> Self:
+        import httpcore  # noqa: PLC0415 (as httpx does: a server is to start before it asks anybody)
+
         for name in _TRANSPORT_LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
+        httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = _READ_AT_ONCE
         self._client = httpx.AsyncClient(
             headers=self._headers, timeout=self._timeout, follow_redirects=False, transport=self._transport
         )
