@@ -221,6 +221,17 @@ async def test_a_probe_asks_for_few_rows_however_many_a_page_may_have() -> None:
     assert {request["page[limit]"] for request in pages} == {"1000"}
 
 
+async def test_large_pages_share_few_rows_and_still_step_over_none_while_others_move() -> None:
+    vendor = MovingApi(spread(6_000), chance=random.Random(1), moving=1.0, leaving=0.5)  # noqa: S311 (dice)
+    async with opened(vendor, max_alerts_per_poll=1_000) as source:
+        still = await read(source)
+        assert len(still) < 1.03 * len(inside(vendor.rows))
+        vendor.still = False
+        rows = dict(vendor.rows)
+        seen = set(await read(source))
+    assert inside(rows) - vendor.touched <= seen
+
+
 async def test_a_steady_poll_is_one_request_once_the_total_has_shown_itself_honest() -> None:
     vendor = MovingApi(spread(300))
     async with opened(vendor) as source:

@@ -37,6 +37,9 @@ _SMALLEST_PAGE = 2
 """A page of one row could not overlap the next."""
 _PROBED = 100
 """Most rows that a probe asks for: what they tell is their order, and a page of a thousand tells no more."""
+_MOST_OVERLAP = 20
+"""Rows that a page shares with the one before, however large it is: one that is seen again is enough. Where more than these
+leave the rows above between two requests, the reader steps back."""
 _MOST_PAGES = 20_000
 _MOST_PAGES_IN_VAIN = 20
 _MOST_RESTARTS = 3
@@ -397,7 +400,7 @@ class _Walk:
         self._back, self._last = 0, keys
 
     def _overlap(self, rows: int) -> int:
-        return min(rows // 2, max(1, self.limit // 20))
+        return min(rows // 2, max(1, self.limit // 20), _MOST_OVERLAP)
 
 
 class _Totals:
