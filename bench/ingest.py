@@ -166,9 +166,7 @@ def run_own(name: str, url: str, alerts: int, folder: Path) -> Run:
 
 def others() -> list[str]:
     """Other people's programs that are installed."""
-    return sorted(
-        path.stem for path in INGESTERS.glob("*.py") if (ENVIRONMENTS / path.stem / "bin" / "python").exists()
-    )
+    return sorted(path.stem for path in INGESTERS.glob("*.py") if (ENVIRONMENTS / path.stem / "installed").exists())
 
 
 @contextmanager
