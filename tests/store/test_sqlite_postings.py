@@ -14,7 +14,7 @@ from xdr_mcp.query import texts_of
 from xdr_mcp.query.text import own_terms_of
 from xdr_mcp.store.sqlite.postings import posted, presence, token
 
-LONG = 20_000
+LONG = 5_000
 
 
 def long_alert(text: str) -> Alert:
@@ -40,6 +40,19 @@ def test_an_alert_is_found_by_its_texts_values_and_levels_whatever_is_remembered
         levels = {f"s{alert.severity.rank}", f"w{alert.status.ocsf_id}", f"v{alert.verdict.ocsf_id}"}
         values = {made for field, value in own_terms_of(alert) for made in (token(field, value), presence(field))}
         assert set(tokens.split(" ")) == {"everything", *levels, *values}
+
+
+def test_what_is_remembered_of_many_parts_is_bounded() -> None:
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(10_000):
+            file = Entity(EntityKind.FILE, f"{number}" + "x" * 400)
+            posted(record("1", START, entities=(file,)).alert)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 5_000 * 4 * 400  # a value, its two tokens, its words
 
 
 def test_what_is_long_is_not_remembered() -> None:

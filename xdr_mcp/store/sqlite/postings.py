@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _BLANK, _BLANK_IN_VALUE = " ", "\N{NO-BREAK SPACE}"
 """A token ends at a blank; folding leaves no no-break space in a value."""
-_LONG = 256
+_LONG = 512
 """Characters of a part that is not remembered."""
 _SEVERITIES = {severity: f"s{severity.rank}" for severity in Severity}
 _STATUSES = {status: f"w{status.ocsf_id}" for status in Status}
@@ -86,17 +86,21 @@ def presence(field: str) -> str:
 
 
 class _Remembered(dict[_Part, _Found]):
-    """What parts are found by. All is forgotten when it has become much."""
+    """What parts are found by. All is forgotten when it has become much: so many characters, and a hundred for each part."""
 
     def __init__(self, make: Callable[[_Part], _Found], most: int) -> None:
         self._make = make
         self._most = most
+        self._held = 0
 
     def __missing__(self, part: _Part) -> _Found:
         found = self._make(part)
-        if sum(len(text) for text in structs.astuple(part) if text) < _LONG:
-            if len(self) >= self._most:
+        length = sum(len(text) for text in structs.astuple(part) if text)
+        if length < _LONG:
+            self._held += 100 + length
+            if self._held > self._most:
                 self.clear()
+                self._held = 100 + length
             self[part] = found
         return found
 
@@ -130,6 +134,6 @@ def _rare(field: str, text: str) -> tuple[str, ...]:
     return (presence(field), token(field, value)) if value else ()
 
 
-_facts = _Remembered(_of_facts, 1_000)
-_attacks = _Remembered(_of_attack, 1_000)
-_entities = _Remembered(_of_entity, 8_000)
+_facts = _Remembered(_of_facts, 250_000)
+_attacks = _Remembered(_of_attack, 250_000)
+_entities = _Remembered(_of_entity, 1_000_000)
