@@ -271,7 +271,8 @@ def main() -> None:
         f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores; ",
         end="",
     )
-    print(f"{PAGE:,} alerts a request, medians of {asked.rounds} rounds")
+    versions = [(ENVIRONMENTS / name / "installed").read_text().split()[0] for name in names if name not in OWN]
+    print(", ".join([f"{PAGE:,} alerts a request, medians of {asked.rounds} rounds", *versions]))
     with tempfile.TemporaryDirectory(prefix="xdr-mcp-bench-", dir=asked.folder) as parent:
         told: dict[int, dict[str, list[Run]]] = {}
         for alerts in map(int, asked.alerts.split(",")):
