@@ -2,8 +2,9 @@
 
 Run it as ``python bench/serving.py --alerts 10000``. Each figure is set against the MCP SDK's own floor on the same machine in
 the same run, the two taking turns: a no-op tool of the same server, a bare SDK server that does nothing. Servers are processes
-of their own; calls are raw bytes on a kept connection or pipe, so that no client's cost is in them; notifications are
-counted when the SDK's own client holds them. Needs Linux or macOS, and the extra ``test`` (psutil).
+of their own, and what calls them and listens to them only handles bytes, so that no client's cost is in the figures: calls on
+a kept connection or pipe, and for notifications one socket each, whose bytes are looked at when they arrive. Needs Linux
+or macOS, and the extra ``test`` (psutil).
 """
 
 from __future__ import annotations
@@ -12,16 +13,20 @@ import argparse
 import json
 import os
 import platform
+import re
+import selectors
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, Protocol
@@ -29,9 +34,8 @@ from typing import Any, Protocol
 import anyio
 import anyio.to_thread
 import psutil  # type: ignore[import-untyped]  # it has no stubs
-from anyio.abc import TaskGroup
-from mcp import Client
 
+from bench.reach import Reach
 from xdr_mcp.alert import Alert, Entity, EntityKind, Severity, Status
 from xdr_mcp.interfaces import Page, Record, Store
 from xdr_mcp.store import open_store
@@ -39,7 +43,11 @@ from xdr_mcp.store import open_store
 TOKEN = "simulator-token"  # noqa: S105 (opens a simulation only)
 RECENT = "xdr://alerts/recent"
 QUERY = "severity>=high and status:new since:-30d"
+PAGES = "severity>=unknown since:-30d"
+"""Finds all alerts: page after page of it has 25 that were not told before."""
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
+_QUIET = 0.7
+"""Seconds between two changes: a notification of one URI within half a second waits for the window's end."""
 BLOCK = 20
 """Calls of one kind before the other kind's turn."""
 MEBIBYTE = 1024 * 1024
@@ -85,10 +93,12 @@ async def fill(path: Path, alerts: int) -> None:
 
 async def serve(database: str, transport: str) -> None:
     """Our server with a no-op tool beside its own. Told ``save`` on stdin over HTTP, it saves one alert and says when."""
-    from xdr_mcp.server import build_server  # noqa: PLC0415 (the measuring process needs no server)
+    from xdr_mcp.opening import suit_python  # noqa: PLC0415 (the measuring process needs no server)
+    from xdr_mcp.server import build_server  # noqa: PLC0415
     from xdr_mcp.server.stdio import serve_stdio  # noqa: PLC0415
     from xdr_mcp.server.web import HttpOptions, serve_http  # noqa: PLC0415
 
+    suit_python()
     async with open_store(database) as store:
         beside = [] if transport == "stdio" else [partial(save_when_told, store)]
         server = build_server(store, version="bench", cursor_key=b"k" * 32, background=beside)
@@ -112,13 +122,18 @@ def noop() -> str:
     return "ok"
 
 
-def serve_bare() -> None:
-    """The SDK's own server, that does nothing, over stdio."""
-    from mcp.server import MCPServer  # noqa: PLC0415 (as above)
+BARE = """
+from mcp.server import MCPServer
 
-    bare = MCPServer("bare", version="bench")
-    bare.tool()(noop)
-    bare.run("stdio")
+def noop() -> str:
+    "Nothing."
+    return "ok"
+
+bare = MCPServer("bare", version="bench")
+bare.tool()(noop)
+bare.run("stdio")
+"""
+"""The SDK's own server, that does nothing, over stdio: a program of its own, for this one loads a good part of ours."""
 
 
 @contextmanager
@@ -219,10 +234,29 @@ class OverHttp(Numbered):
         _, body = self._ask(self.request("tools/call", name=tool, arguments=arguments), name)
         return body.decode()
 
-    def _ask(self, body: str, more: str = "") -> tuple[dict[str, str], bytes]:
+    def listen(self) -> socket.socket:
+        """The connection, on which the server will tell of changes of the newest alerts."""
+        if self.era == MODERN:
+            watched = {"resourceSubscriptions": [RECENT]}
+            self._headers = self._headers.replace("tools/call", "subscriptions/listen")
+            self._send(self.request("subscriptions/listen", notifications=watched))
+            expected = b"acknowledged"
+        else:
+            self._ask(self.request("resources/subscribe", uri=RECENT))
+            self._send("", "GET")
+            expected = b"\r\n\r\n"
+        answer = b""
+        while expected not in answer:
+            answer += self._socket.recv(65_536)
+        return self._socket
+
+    def _send(self, body: str, method: str = "POST", more: str = "") -> None:
         sent = body.encode()
-        head = f"POST /mcp HTTP/1.1\r\n{self._headers}{more}Content-Length: {len(sent)}\r\n\r\n"
+        head = f"{method} /mcp HTTP/1.1\r\n{self._headers}{more}Content-Length: {len(sent)}\r\n\r\n"
         self._socket.sendall(head.encode() + sent)
+
+    def _ask(self, body: str, more: str = "") -> tuple[dict[str, str], bytes]:
+        self._send(body, more=more)
         status = self._file.readline().decode()
         assert status.split()[1] in {"200", "202"}, status
         headers = dict(line.lower().split(": ", 1) for line in iter(self._line, ""))
@@ -271,12 +305,16 @@ def cpu_of(pid: int) -> float:
 
 
 def time_block(caller: Caller, tool: str, arguments: dict[str, Any], pid: int, into: Timed) -> None:
+    """Ask so often; with ``cursor`` among the arguments, for the page behind the last one each time."""
     before = cpu_of(pid)
     for _ in range(BLOCK):
         began = time.perf_counter()
         answer = caller.call(tool, arguments)
         into.seconds.append(time.perf_counter() - began)
         assert '"isError":true' not in answer, answer[:500]
+        if "cursor" in arguments:
+            following = re.search(r'"next_cursor":"([^"]+)"', answer)
+            arguments["cursor"] = following[1] if following else None
     into.cpu += cpu_of(pid) - before
 
 
@@ -293,31 +331,38 @@ def head(*cells: str) -> None:
 # ---------------------------------------------------------------- what is measured
 
 
-def measure_calls(database: Path, rounds: int) -> None:
+def measure_calls(database: Path, rounds: int, reach: Reach) -> None:
     head("a call of 25 rows against a no-op", "no-op p50 / p99, ms", "ours p50 / p99, ms", "ratio p50", "ratio CPU")
-    for transport in ("http", "stdio"):
-        for era in (MODERN, LEGACY):
-            with process(__file__, "--serve", str(database), transport) as running:
-                caller: Caller = OverPipe(era, running) if transport == "stdio" else OverHttp(era, a_line(running))
-                floor, ours = Timed(), Timed()
-                for turn in range(rounds + 1):
-                    time_block(caller, "noop", {}, running.pid, floor)
-                    time_block(caller, "filter_alerts", {"query": QUERY, "limit": 25}, running.pid, ours)
-                    if not turn:  # the first turn warms both up
-                        floor, ours = Timed(), Timed()
-            row(
-                f"{transport}, {era}",
-                *(f"{each.p50:.2f} / {each.p99:.2f}" for each in (floor, ours)),
-                f"{ours.p50 / floor.p50:.2f}",
-                f"{ours.cpu_each / floor.cpu_each:.2f}",
-            )
+    newest: dict[str, Any] = {"query": QUERY, "limit": 25}
+    paging: dict[str, Any] = {"query": PAGES, "limit": 25, "cursor": None}
+    asked = {"the newest, again and again": newest, "page after page": paging}
+    for transport, era, what in product(("http", "stdio"), (MODERN, LEGACY), asked):
+        arguments = dict(asked[what])
+        with process(__file__, "--serve", str(database), transport) as running:
+            caller: Caller = OverPipe(era, running) if transport == "stdio" else OverHttp(era, a_line(running))
+            floor, ours = Timed(), Timed()
+            for turn in range(rounds + 1):
+                time_block(caller, "noop", {}, running.pid, floor)
+                time_block(caller, "filter_alerts", arguments, running.pid, ours)
+                if not turn:  # the first turn warms both up
+                    floor, ours = Timed(), Timed()
+        row(
+            f"{transport}, {era}: {what}",
+            *(f"{each.p50:.2f} / {each.p99:.2f}" for each in (floor, ours)),
+            f"{ours.p50 / floor.p50:.2f}",
+            f"{ours.cpu_each / floor.cpu_each:.2f}",
+        )
+        if transport == "http":
+            reach.at_most(f"a call against a no-op, {era}: {what}", 1.6, ours.p50 / floor.p50, " times")
 
 
-def measure_start(folder: Path, rounds: int) -> None:
+def measure_start(folder: Path, rounds: int, reach: Reach) -> None:
     """From starting the process until ``initialize`` is answered."""
+    alone = folder / "bare.py"
+    alone.write_text(BARE)
     settings = {"XDR_DATA_DIR": str(folder), "XDR_ALERTS_DIR": str(folder), "XDR_AUTH_TOKEN": "dev-dummy-token"}
     kinds: dict[str, Callable[[], Any]] = {
-        "a bare SDK server": partial(process, __file__, "--bare"),
+        "a bare SDK server": partial(process, str(alone)),
         "xdr-mcp serve": partial(process, "-m", "xdr_mcp", "serve", **settings, XDR_BASE_URL="http://127.0.0.1:9"),
     }
     figures = {name: Timed() for name in kinds}
@@ -335,67 +380,59 @@ def measure_start(folder: Path, rounds: int) -> None:
     for name, each in figures.items():
         ratios = (f"{each.p50 / bare.p50:.2f}", f"{each.cpu_each / bare.cpu_each:.2f}")
         row(name, f"{each.p50 / 1_000:.2f}", f"{each.cpu_each / 1_000:.2f}", *ratios)
+    reach.at_most("start until `initialize` is answered", 1.2, figures["xdr-mcp serve"].p50 / bare.p50, " times")
 
 
 class Listeners:
-    """Clients that watch one resource; they note when each holds a notification."""
+    """Sockets on which one resource is watched; a thread notes when bytes of a notification arrive on each."""
 
-    def __init__(self, url: str, number: int) -> None:
-        self._url = url
-        self._number = number
-        self._listening = 0
-        self.arrived: list[float] = []
-        self._changed = anyio.Event()
+    def __init__(self, url: str, era: str, number: int) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._arrived: list[float] = []
+        self._changed = threading.Condition()
+        for _ in range(number):
+            self._selector.register(OverHttp(era, url).listen(), selectors.EVENT_READ)
+        threading.Thread(target=self._read, daemon=True).start()
 
-    async def start(self, tasks: TaskGroup) -> None:
-        for _ in range(self._number):
-            tasks.start_soon(self._listen)
-        await self._until(lambda: self._listening == self._number)
+    def told(self, number: int) -> list[float]:
+        """When each of so many was told, once all were."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self._arrived) >= number, 60), "nothing was told"
+            arrived, self._arrived = self._arrived, []
+            return arrived
 
-    async def all_told(self) -> list[float]:
-        """When each of them was told, once all were."""
-        await self._until(lambda: len(self.arrived) >= self._number)
-        arrived, self.arrived = self.arrived, []
-        return arrived
-
-    async def _until(self, reached: Callable[[], bool]) -> None:
-        with anyio.fail_after(60):
-            while not reached():
-                self._changed = anyio.Event()
-                await self._changed.wait()
-
-    async def _listen(self) -> None:
-        async with Client(self._url) as client, client.listen(resource_subscriptions=[RECENT]) as stream:
-            self._listening += 1
-            self._changed.set()
-            async for _ in stream:
-                self.arrived.append(time.monotonic())
-                self._changed.set()
+    def _read(self) -> None:
+        while True:
+            for key, _ in self._selector.select():
+                at = time.monotonic()
+                told = key.fileobj.recv(65_536)  # type: ignore[union-attr]  # a socket
+                if not told:
+                    self._selector.unregister(key.fileobj)
+                elif b"notifications/resources/updated" in told:
+                    with self._changed:
+                        self._arrived.append(at)
+                        self._changed.notify()
 
 
-async def measure_notifications(database: Path, rounds: int) -> None:
-    head("saved until the client holds the notification, ms", "p50", "p99", "largest")
-    for number in (1, 10, 100):
+async def measure_notifications(database: Path, rounds: int, reach: Reach) -> None:
+    head("saved until a notification arrives, ms", "p50", "p99", "largest", "processor of the server for each")
+    for number, era in ((1, MODERN), (10, MODERN), (100, MODERN), (100, LEGACY)):
         with process(__file__, "--serve", str(database), "http") as running:
-            listeners = Listeners(a_line(running), number)
-            async with anyio.create_task_group() as tasks, open_store(database) as store:
-                await listeners.start(tasks)
+            listeners = Listeners(a_line(running), era, number)
+            async with open_store(database) as store:
                 for place in ("the same process", "another process"):
                     delays: list[float] = []
+                    before = cpu_of(running.pid)
                     for turn in range(rounds):
-                        await anyio.sleep(
-                            0.6
-                        )  # a notification of one URI within half a second waits for the window's end
+                        await anyio.sleep(_QUIET)
                         saved = await saving(running, store, turn, here=place == "another process")
-                        delays += [max(0.0, arrived - saved) for arrived in await listeners.all_told()]
-                    told = Timed(delays)
-                    row(
-                        f"{place}, {number} subscribers",
-                        f"{told.p50:.0f}",
-                        f"{told.p99:.0f}",
-                        f"{max(delays) * 1e3:.0f}",
-                    )
-                tasks.cancel_scope.cancel()
+                        told = await anyio.to_thread.run_sync(listeners.told, number)
+                        delays += [max(0.0, arrived - saved) for arrived in told]
+                    times, used = Timed(delays), (cpu_of(running.pid) - before) / len(delays)
+                    figures = (f"{times.p50:.0f}", f"{times.p99:.0f}", f"{max(delays) * 1e3:.0f}", f"{used * 1e3:.2f}")
+                    row(f"{place}, {number} subscribers, {era}", *figures)
+                    limit = 50 if place == "the same process" else 1_000
+                    reach.at_most(f"saved until told, {place}, {number}, {era}: p99", limit, times.p99, " ms")
 
 
 async def saving(running: subprocess.Popen[str], store: Store, turn: int, *, here: bool) -> float:
@@ -409,7 +446,7 @@ async def saving(running: subprocess.Popen[str], store: Store, turn: int, *, her
     return float(await anyio.to_thread.run_sync(a_line, running))
 
 
-async def measure_idle(folder: Path, seconds: float) -> None:
+async def measure_idle(folder: Path, seconds: float, reach: Reach) -> None:
     """``xdr-mcp serve --http`` between two polls of a quiet simulated vendor, with a hundred subscribers."""
     with ExitStack() as stack:
         quiet = ("--no-stories", "--rate", "0")
@@ -426,18 +463,16 @@ async def measure_idle(folder: Path, seconds: float) -> None:
             "XDR_HTTP_PORT": str(port),
         }
         running = stack.enter_context(process("-m", "xdr_mcp", "serve", "--http", **settings))
-        listeners = Listeners(f"http://127.0.0.1:{port}/mcp", 100)
-        async with anyio.create_task_group() as tasks:
-            await answering(port)
-            await listeners.start(tasks)
-            await anyio.sleep(5)  # the first poll is over
-            before = cpu_of(running.pid)
-            await anyio.sleep(seconds)
-            used = cpu_of(running.pid) - before
-            resident = psutil.Process(running.pid).memory_info().rss
-            tasks.cancel_scope.cancel()
+        await answering(port)
+        Listeners(f"http://127.0.0.1:{port}/mcp", MODERN, 100)
+        await anyio.sleep(5)  # the first poll is over
+        before = cpu_of(running.pid)
+        await anyio.sleep(seconds)
+        used = cpu_of(running.pid) - before
+        resident = psutil.Process(running.pid).memory_info().rss
     head("poller and server in one process, 100 subscribers", "")
     row(f"processor between polls, of one core, over {seconds:.0f} s", f"{used / seconds:.2%}")
+    reach.at_most("processor between polls, 100 subscribers", 1, used / seconds * 100, " %")
     row("resident memory, MB", f"{resident / MEBIBYTE:.0f}")
 
 
@@ -467,15 +502,17 @@ async def measure(alerts: int, rounds: int, parts: Sequence[str], folder: Path) 
     )
     print(f"{alerts:,} alerts stored")
     database = folder / "xdr-mcp.db"
+    reach = Reach()
     await fill(database, alerts)
     if "start" in parts:
-        measure_start(folder, max(3, rounds // 2))
+        measure_start(folder, max(3, rounds // 2), reach)
     if "calls" in parts:
-        measure_calls(database, rounds)
+        measure_calls(database, rounds, reach)
     if "told" in parts:
-        await measure_notifications(database, rounds)
+        await measure_notifications(database, rounds, reach)
     if "idle" in parts:
-        await measure_idle(folder, 20)
+        await measure_idle(folder, 20, reach)
+    reach.tell()
 
 
 def main() -> None:
@@ -484,11 +521,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="turns of each kind")
     parser.add_argument("--parts", default="start,calls,told,idle", help="what to measure, by comma")
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.bare:
-        serve_bare()
-    elif asked.serve:
+    if asked.serve:
         anyio.run(serve, *asked.serve)
     else:
         with tempfile.TemporaryDirectory(prefix="xdr-mcp-bench-") as folder:
