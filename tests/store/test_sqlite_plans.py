@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from xdr_mcp.alert import Entity, EntityKind, Severity, Status
 from xdr_mcp.interfaces import Page, Position, Record
 from xdr_mcp.query import Pattern, parse
 from xdr_mcp.store.sqlite.file import migrations, open_writer
-from xdr_mcp.store.sqlite.listing import Asked, asked, listed
+from xdr_mcp.store.sqlite.listing import FEW, Asked, asked, listed
 from xdr_mcp.store.sqlite.saving import NEWEST_VERSIONS, save_page
 from xdr_mcp.store.sqlite.versions import prepare
 from xdr_mcp.store.sqlite.vocabulary import fitting
@@ -42,7 +43,8 @@ def compiled(connection: apsw.Connection, text: str, as_of: datetime | None = No
     [
         "",
         "severity>=high",
-        "severity>=high status:open since:-24h technique:T1059 host:web-01",
+        "risk_score>=80 since:-24h host:web-01",
+        "technique:T1059 host:web-01",
         "host:web*",
         "not host:web*",
         '"lateral movement"',
@@ -62,6 +64,40 @@ def test_a_listing_walks_newest_first_without_sorting(connection: apsw.Connectio
     assert "SEARCH c USING INTEGER PRIMARY KEY" in told
     if not question.where.match:
         assert "SEARCH a USING INTEGER PRIMARY KEY" in told
+
+
+@pytest.mark.parametrize(("number", "statements_of_a_page"), [(FEW - 50, 2), (FEW + 50, 2), (0, 1)])
+def test_what_several_lists_have_in_common_since_a_time_is_read_whole_when_it_is_little(
+    connection: apsw.Connection, number: int, statements_of_a_page: int
+) -> None:
+    entities = (Entity(EntityKind.HOST, "web-01"), Entity(EntityKind.USER, "alice"))
+    severities = (Severity.LOW, Severity.HIGH)
+    made = [
+        record(str(n), START, created=NOW - timedelta(seconds=n), entities=entities, severity=severities[n % 2])
+        for n in range(number)
+    ]
+    older = record("older", START, created=NOW - timedelta(days=2), entities=entities, severity=Severity.HIGH)
+    save_page(connection, prepare(Page((*made, older), START)), source="x", lease="", now=START)
+    question = compiled(connection, "host:web-01 user:alice severity:high since:-24h")
+    statements = Statements(connection)
+    found: list[str] = []
+
+    def read() -> None:
+        position: Position | None = None
+        while True:
+            page = listed(connection, question, 30, position)
+            found.extend(alert.vendor_id for alert in page.alerts)
+            if (position := page.next) is None:
+                return
+
+    statements.watch(lambda: listed(connection, question, 30, None))
+    assert len(statements.texts) == statements_of_a_page
+    for text in statements.texts:
+        told = plan(connection, text)
+        assert "TEMP B-TREE" not in told
+        assert not re.search(r"SCAN (?!postings VIRTUAL|wanted VIRTUAL)", told)
+    read()
+    assert found == [str(n) for n in range(number) if n % 2]
 
 
 @pytest.mark.parametrize("text", ["severity>=high", "host:web* and not status:resolved", '"a phrase" or user:alice'])
