@@ -28,7 +28,10 @@ BENCH = Path(__file__).parent.parent / "bench"
         ),
         (
             ["serving.py", "--alerts", "40", "--rounds", "2", "--parts", "calls"],
-            ["| http, 2026-07-28 |", "| stdio, 2025-11-25 |"],
+            [
+                "| http, 2026-07-28: page after page |",
+                "| a call against a no-op, 2025-11-25: the newest, again and again |",
+            ],
         ),
     ],
     ids=lambda value: value[0] if value[0].endswith(".py") else "",
