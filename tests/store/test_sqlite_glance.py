@@ -146,7 +146,7 @@ async def test_levels_are_compared_beside_one_list_and_rare_ones_are_intersected
 def test_what_reads_many_pages_is_too_long(path: Path) -> None:
     connection = apsw.Connection(str(path))
     connection.execute("BEGIN")
-    connection.executemany("INSERT INTO t VALUES (?)", [(bytes(3_000),)] * 8 * MOST_PAGES)
+    connection.executemany("INSERT INTO t VALUES (?)", [(bytes(3_000),)] * 10 * MOST_PAGES)
     connection.execute("COMMIT")
     connection.close()
     glance = Glance(path)

@@ -18,7 +18,8 @@ from xdr_mcp.alert import Entity, EntityKind, Severity, Status
 from xdr_mcp.interfaces import Page, Position, Record
 from xdr_mcp.query import Pattern, parse
 from xdr_mcp.store.sqlite.file import migrations, open_writer
-from xdr_mcp.store.sqlite.listing import FEW, Asked, asked, listed
+from xdr_mcp.store.sqlite.glance import MOST_COUNTED, MOST_STEPS
+from xdr_mcp.store.sqlite.listing import FEW, Asked, asked, counted, listed
 from xdr_mcp.store.sqlite.saving import NEWEST_VERSIONS, save_page
 from xdr_mcp.store.sqlite.versions import prepare
 from xdr_mcp.store.sqlite.vocabulary import fitting
@@ -98,6 +99,22 @@ def test_what_several_lists_have_in_common_since_a_time_is_read_whole_when_it_is
         assert not re.search(r"SCAN (?!postings VIRTUAL|wanted VIRTUAL)", told)
     read()
     assert found == [str(n) for n in range(number) if n % 2]
+
+
+def test_a_list_that_is_counted_on_the_event_loop_takes_no_more_steps_than_are_allowed_there(
+    connection: apsw.Connection,
+) -> None:
+    number = 400
+    made = tuple(record(str(n), START, entities=(Entity(EntityKind.HOST, "web-01"),)) for n in range(number))
+    save_page(connection, prepare(Page(made, START)), source="x", lease="", now=START)
+    question = compiled(connection, "host:web-01")
+    steps: list[int] = []
+    connection.trace_v2(
+        apsw.SQLITE_TRACE_PROFILE, lambda event: steps.append(event["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"])
+    )
+    assert counted(connection, question, MOST_COUNTED) == number
+    connection.trace_v2(0)
+    assert max(steps) / number < MOST_STEPS / MOST_COUNTED
 
 
 @pytest.mark.parametrize("text", ["severity>=high", "host:web* and not status:resolved", '"a phrase" or user:alice'])

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 MOST_ROWS = 100
 """Of a listing that is read on the event loop."""
 MOST_COUNTED = 10_000
-"""Of a list that is counted there: a third of a millisecond."""
-MOST_STEPS = 30_000
-"""Of SQLite's machine: a third of a millisecond, in which it compares five thousand alerts. Steps inside the full-text index do
-not count."""
+"""Of a list that is counted there: half a millisecond."""
+MOST_STEPS = 75_000
+"""Of SQLite's machine: half a millisecond, in which it counts ten thousand of a list. Steps inside the full-text index do not
+count."""
 MOST_PAGES = 300
 """Of the file, that are copied from the system's cache: a millisecond."""
 _LOOK_EVERY = 1_000

@@ -52,16 +52,19 @@ class Asked(Struct, frozen=True):
     def selection(self, largest: int = LARGEST, *, table: bool = True) -> Selection:
         """The heads it finds, up to a key. Without ``table``, ``alerts AS a`` is left out where it is not needed."""
         where = self.where
-        keys = (where.least_key, min(where.largest_key, largest), *where.parameters)
-        conditions = where.conditions
+        keys = (where.least_key, min(where.largest_key, largest))
+        conditions, parameters = where.conditions, where.parameters
         if self.seq is not None:
-            conditions, keys = (*conditions, "a.seq <= ?"), (*keys, self.seq)
+            conditions, parameters = (*conditions, "a.seq <= ?"), (*parameters, self.seq)
         if not where.match:
-            return Selection("alerts AS a", "a.key", " AND ".join(("a.key BETWEEN ? AND ?", *conditions)), keys)
-        text = " AND ".join(("postings MATCH ?", "postings.rowid BETWEEN ? AND ?", *conditions))
+            text = " AND ".join(("a.key BETWEEN ? AND ?", *conditions))
+            return Selection("alerts AS a", "a.key", text, (*keys, *parameters))
         # the full-text index leads: in SQLite, CROSS JOIN keeps order
         joined = " CROSS JOIN alerts AS a ON a.key = postings.rowid" if table or conditions else ""
-        return Selection(f"postings{joined}", "postings.rowid", text, (where.match, *keys))
+        if keys != (0, LARGEST):  # compared row by row
+            conditions, parameters = ("postings.rowid BETWEEN ? AND ?", *conditions), (*keys, *parameters)
+        text = " AND ".join(("postings MATCH ?", *conditions))
+        return Selection(f"postings{joined}", "postings.rowid", text, (where.match, *parameters))
 
     def overtaken(
         self, connection: apsw.Connection, least: int = 0, largest: int = LARGEST
