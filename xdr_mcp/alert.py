@@ -156,16 +156,9 @@ class Alert(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 
     def __post_init__(self) -> None:
         force_setattr(self, "id", f"{self.source}/{self.vendor_id}")
-        first, last = self.first_seen, self.last_seen
-        if self.created.tzinfo is None or self.updated.tzinfo is None:
-            naive = self.updated if self.created.tzinfo else self.created
-        elif first is not None and first.tzinfo is None:
-            naive = first
-        elif last is not None and last.tzinfo is None:
-            naive = last
-        else:
-            return
-        raise ValueError(f"{self.id}: the time {naive} has no time zone; give it one, UTC if unsure")
+        for moment in (self.created, self.updated, self.first_seen, self.last_seen):
+            if moment is not None and moment.tzinfo is None:
+                raise ValueError(f"{self.id}: the time {moment} has no time zone; give it one, UTC if unsure")
 
     def values_of(self, kind: EntityKind) -> tuple[str, ...]:
         """The values of all entities of one kind, in order."""
