@@ -129,6 +129,21 @@ async def test_what_takes_longer_than_it_seems_is_found_in_a_thread(tmp_path: Pa
 
 
 @pytest.mark.anyio
+async def test_summaries_are_read_on_the_event_loop_and_what_reads_alerts_is_not(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "store.db") as store:
+        await save(store, *(record(str(n), START) for n in range(3)))
+        for text, by, hops in (
+            ("", ["severity"], 0),
+            ("severity>=low since:-30d", ["created:day", "status"], 0),
+            ("", ["host"], 1),
+            ("", ["risk_score"], 1),
+            ("host:web-01", ["severity"], 1),
+        ):
+            told = await called(partial(store.count_by, parse(text, now=NOW), by, 10))
+            assert told["anyio.to_thread.run_sync"] == hops, (text, by)
+
+
+@pytest.mark.anyio
 async def test_levels_are_compared_beside_one_list_and_rare_ones_are_intersected_in_a_thread(tmp_path: Path) -> None:
     async with open_store(tmp_path / "store.db") as store:
         severities = [Severity.CRITICAL, *[Severity.HIGH, Severity.LOW] * 100]

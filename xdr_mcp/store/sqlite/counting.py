@@ -16,8 +16,7 @@ from msgspec.json import Decoder
 from xdr_mcp.errors import QueryError
 from xdr_mcp.interfaces import Group, Grouped
 from xdr_mcp.query import LEVELS, Facet, Grouping, bucket, name_of
-from xdr_mcp.store.sqlite import tallies
-from xdr_mcp.store.sqlite.tallies import HOUR
+from xdr_mcp.store.sqlite.tallies import COLUMNS, HOUR
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Sequence
@@ -33,8 +32,6 @@ MOST_SAID = 10_000
 """What is kept besides, of different things that alerts say."""
 
 _Values: TypeAlias = tuple[str | None, ...]
-_TALLIED = {name: name for name in tallies.LEVELS} | {"created": "start"}
-"""Columns that tallies have."""
 
 
 def grouped(connection: apsw.Connection, asked: Asked, by: Sequence[Facet], limit: int) -> Grouped:
@@ -142,7 +139,7 @@ def _by_columns(connection: apsw.Connection, asked: Asked, tally: _Tally) -> Non
 
 def _summed(connection: apsw.Connection, asked: Asked, by: Sequence[Facet]) -> Iterator[tuple[Any, ...]]:
     """How many have the same numbers in all columns, and the numbers."""
-    told = [_TALLIED.get(facet.field, "") for facet in by]
+    told = [COLUMNS.get(facet.field, "") for facet in by]
     if all(told) and (tally := asked.tally):
         return tally.sums(connection, told, by_hour=any(facet.unit == "hour" for facet in by))
     heads = asked.selection()

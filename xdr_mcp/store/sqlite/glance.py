@@ -16,14 +16,14 @@ from xdr_mcp.errors import StoreUnusable
 from xdr_mcp.query import Comparison, Moment, Term, Words
 from xdr_mcp.store.sqlite.file import migrations
 from xdr_mcp.store.sqlite.reader import Reader
-from xdr_mcp.store.sqlite.tallies import tallied
+from xdr_mcp.store.sqlite.tallies import COLUMNS, tallied
 from xdr_mcp.store.sqlite.where import LEVEL_TOKENS, conjuncts, only_levels, refuse_depth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from xdr_mcp.query import Node
+    from xdr_mcp.query import Facet, Node
 
 MOST_ROWS = 100
 """Of a listing that is read on the event loop."""
@@ -123,6 +123,16 @@ def short_count(root: Node | None) -> bool:
     """
     refuse_depth(root)
     return tallied(root) is not None or [_is_list(node) for node in conjuncts(root) if not _since(node)] == [True]
+
+
+def short_summary(root: Node | None, by: Sequence[Facet]) -> bool:
+    """Whether counting by something is.
+
+    Raises:
+        QueryError: it is nested too deeply.
+    """
+    refuse_depth(root)
+    return all(facet.field in COLUMNS for facet in by) and tallied(root) is not None
 
 
 def _copied(connection: apsw.Connection) -> int:

@@ -33,7 +33,7 @@ from xdr_mcp.store.sqlite import proposals, retention, revisions, sources
 from xdr_mcp.store.sqlite.bell import Bell
 from xdr_mcp.store.sqlite.counting import grouped
 from xdr_mcp.store.sqlite.file import explained
-from xdr_mcp.store.sqlite.glance import Glance, TooLong, short, short_count
+from xdr_mcp.store.sqlite.glance import Glance, TooLong, short, short_count, short_summary
 from xdr_mcp.store.sqlite.keys import microseconds, moment
 from xdr_mcp.store.sqlite.listing import asked, counted, listed
 from xdr_mcp.store.sqlite.past import seq_at
@@ -211,9 +211,8 @@ class SqliteStore:
     async def count_by(self, query: Query, by: Sequence[str], limit: int, as_of: datetime | None = None) -> Grouped:
         """See ``Store.count_by``."""
         chosen = facets(by)
-        return await self._database.read(
-            lambda connection: grouped(connection, asked(connection, query, as_of), chosen, limit)
-        )
+        read = self._glance_at if as_of is None and short_summary(query.root, chosen) else self._database.read
+        return await read(lambda connection: grouped(connection, asked(connection, query, as_of), chosen, limit))
 
     async def values(self, field: str, prefix: str, limit: int) -> tuple[str, ...]:
         """See ``Store.values``."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 HOUR = 3_600_000_000
 """Microseconds."""
 LEVELS = ("severity", "status", "verdict")
+COLUMNS = {name: name for name in LEVELS} | {"created": "start"}
+"""What tallies have of an alert, and where."""
 _DAY = 24
 """Hours."""
 _SAMPLE = 100
