@@ -11,7 +11,7 @@ from serving import an_alert
 from strategies import alerts
 
 from xdr_mcp.alert import Alert, Entity, EntityKind
-from xdr_mcp.server.answers.faces import LARGEST_KEPT, Faces
+from xdr_mcp.server.answers.faces import LARGEST_KEPT, Faces, principals
 from xdr_mcp.server.answers.storms import Storm
 from xdr_mcp.server.answers.telling import BRIEF, COMPACT, FULL, one_line, told_entity, told_row, told_time
 
@@ -69,3 +69,17 @@ def test_an_entity_is_told_as_one_line_of_its_kind_and_value(kind: EntityKind, v
 def test_a_time_is_told_to_the_second_in_utc(moment: datetime) -> None:
     assume(moment.year not in {1, 9999})  # it may leave the calendar
     assert told_time(moment) == moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
+
+
+@given(
+    st.lists(
+        st.builds(Entity, st.sampled_from(EntityKind), st.sampled_from(["a", "A", "b", "ß", "SS", ""])), max_size=8
+    )
+)
+def test_of_each_kind_the_first_is_named_and_each_value_once(entities: list[Entity]) -> None:
+    kinds = (EntityKind.HOST, EntityKind.USER, EntityKind.EMAIL, EntityKind.RESOURCE, EntityKind.IP)
+    first = [next((each for each in entities if each.kind is kind), None) for kind in kinds]
+    named = [each for each in first if each is not None] or entities
+    values = [each.value.casefold() for each in named]
+    expected = [each for number, each in enumerate(named) if values.index(values[number]) == number]
+    assert principals(an_alert(1, entities=tuple(entities))) == expected

@@ -9,8 +9,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xdr_mcp.alert import EntityKind
-from xdr_mcp.untrusted import contained, contained_json, contained_line, ordinary
+from xdr_mcp.untrusted import contained, contained_json, contained_line, ordinary, visible
+from xdr_mcp.untrusted.layout import brought_near, unstacked
+from xdr_mcp.untrusted.markup import inert
 
+_ROLE_LIKE = (
+    "user",
+    "Human",
+    "assistant",
+    "system",
+    "input",
+    "response",
+    ":",
+    " ",
+    "*",
+    "_",
+    "#",
+    "##",
+    "-",
+    "x",
+    "\n",
+)
 _PIECES = (
     *(
         "![",
@@ -212,3 +231,14 @@ def test_what_is_ordinary_stays_as_it_is_behind_a_word_and_a_colon(text: str, ki
 @given(hostile | st.text("a\r\n\t "), st.none() | st.integers(16, 60))
 def test_a_line_end_or_a_tab_is_told_as_a_blank(text: str, cap: int | None) -> None:
     assert contained_line(text, cap) == contained(re.sub(r"\r?\n|\t", " ", text), cap)
+
+
+@given(hostile | st.text(string.printable) | st.lists(st.sampled_from([*_ROLE_LIKE])).map("".join))
+def test_what_is_ordinary_has_nothing_in_it_that_hides_or_acts(text: str) -> None:
+    if ordinary(text):
+        assert inert(unstacked(brought_near(visible(text)))) == text
+
+
+@pytest.mark.parametrize("text", ["user-17", "System account locked", "Input capture", "human resources: payroll"])
+def test_a_text_that_only_begins_with_the_name_of_a_role_is_ordinary(text: str) -> None:
+    assert ordinary(text)

@@ -86,7 +86,7 @@ def _line() -> re.Pattern[str]:
     )
 
 
-ORDINARY = re.compile(rf"(?![\W_]{{0,8}}(?i:{_ROLES}|input|response))[ !-;=?-Z\\^_a-z{{|}}]*+")
+ORDINARY = re.compile(rf"(?![\W_]{{0,8}}(?i:{_ROLES}|input|response)[*_ ]{{0,3}}:)[ !-;=?-Z\\^_a-z{{|}}]*+")
 """Printable ASCII in which none of the patterns can be found: most of what is ever told."""
 
 

@@ -74,10 +74,15 @@ face_of = Faces().of
 
 def principals(alert: Alert) -> list[Entity]:
     """The entities an analyst would name first: one of each kind and value, hosts before users before the rest."""
-    first = {entity.kind: entity for entity in reversed(alert.entities)}
-    named = [first[kind] for kind in _PRINCIPALS if kind in first] or list(alert.entities)
-    by_value = {entity.value.casefold(): entity for entity in reversed(named)}  # a mail address is often the user, too
-    return [entity for entity in named if by_value[entity.value.casefold()] is entity]
+    first: list[Entity | None] = [None] * len(_PRINCIPALS)
+    for entity in reversed(alert.entities):
+        if entity.kind in _PRINCIPALS:  # kinds are compared by identity; to hash one takes longer than all of it
+            first[_PRINCIPALS.index(entity.kind)] = entity
+    named = [entity for entity in first if entity is not None] or alert.entities
+    by_value: dict[str, Entity] = {}
+    for entity in named:
+        by_value.setdefault(entity.value.casefold(), entity)  # a mail address is often the user, too
+    return list(by_value.values())
 
 
 def template(title: str) -> str:
