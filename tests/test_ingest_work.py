@@ -55,9 +55,9 @@ def calls(work: Callable[[], object]) -> Counter[str]:
     """How often each function is called while ``work`` runs, built-in or not."""
     told: Counter[str] = Counter()
 
-    def note(_frame: FrameType, event: str, function: Any) -> None:
+    def note(frame: FrameType, event: str, function: Any) -> None:
         if event in {"call", "c_call"}:
-            told[function.__qualname__ if event == "c_call" else ""] += 1
+            told[function.__qualname__ if event == "c_call" else frame.f_code.co_qualname] += 1
 
     sys.setprofile(note)
     try:
@@ -101,7 +101,9 @@ def taken(body: bytes) -> Page:
 
 def test_a_record_is_decoded_once_and_each_page_twice(body: bytes) -> None:
     told = calls(lambda: taken(body))
-    assert told["Decoder.decode"] == ALERTS + 2  # the envelope, then the list, are only cut
+    assert told["Decoder.decode"] == ALERTS + 2  # the list, then what stands beside it, are only cut
+    assert told["_list_first"] == 1
+    assert told["_list_anywhere"] == 0  # goes through the whole page first, and then through its list
 
 
 def test_a_record_is_made_an_alert_in_a_bounded_number_of_steps_and_calls(body: bytes) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from xdr_mcp.alert import Alert
@@ -239,6 +239,31 @@ def test_the_tolerant_scan_finds_the_same_records_as_the_decoder(
     assert [raw for raw, _ in fast.records] == decoded
     assert tolerant.records == fast.records
     assert [bad.raw for bad in tolerant.quarantined] == [b"NaN"]
+
+
+MARKS = (b"", b",", b"]", b"[", b"{", b"}", b'"', b" ", b"NaN", rb"\ud800", b"\xff", b'],"value":[')
+
+
+@given(st.lists(JSON, max_size=3), st.dictionaries(st.text(), JSON, max_size=2), st.sampled_from(MARKS), st.integers(0))
+@example([{"id": 1}], {"value": 2}, b"", 0)
+@example([{"id": "]"}], {"next": '"]'}, b"", 0)
+@example([], {}, b",", 1)
+def test_a_list_that_comes_first_is_split_as_one_that_does_not(
+    records: list[Any], others: dict[str, Any], mark: bytes, place: int
+) -> None:
+    members = b"".join(b"," + msgspec.json.encode({name: value})[1:-1] for name, value in others.items())
+    rest = msgspec.json.encode(records)[1:] + members + b"}"
+    place %= len(rest) + 1
+    rest = rest[:place] + mark + rest[place:]
+
+    def outcome(beginning: bytes) -> object:
+        try:
+            envelope = split(beginning + rest, "value")
+        except BadResponse as refused:
+            return type(refused)
+        return envelope.records, envelope.quarantined, envelope.members
+
+    assert outcome(b'{"value":[') == outcome(b'{ "value":[')
 
 
 def _is_encodable(record: bytes) -> bool:

@@ -105,10 +105,7 @@ def split(body: bytes, member: str) -> Envelope:
     if not body.strip():
         raise BadResponse("the answer is empty")
     _refuse_a_bomb(body)
-    members = _members_of(body)
-    if member not in members:
-        raise BadResponse(f"the answer has no {member!r}: {excerpt(body)}")
-    slices = _records_of(members.pop(member), member)
+    slices, members = _list_first(body, member) or _list_anywhere(body, member)
     if len(slices) > MOST_RECORDS:
         raise TooLarge(f"the answer holds {len(slices):,} records, more than any page asked for: {excerpt(body)}")
     bad_items: list[Quarantined] = []
@@ -172,7 +169,37 @@ def _count(text: bytes, mark: bytes) -> int:
     return len(text) - len(text.replace(mark, b""))
 
 
-def _members_of(body: bytes) -> dict[str, Raw] | dict[str, bytes]:
+_Others = dict[str, Raw] | dict[str, bytes]
+"""The members of an envelope beside its list, not decoded."""
+
+
+def _list_first(body: bytes, member: str) -> tuple[list[bytes], _Others] | None:
+    """The records and the other members of an answer that begins with its list and holds no other: gone through once.
+
+    Where what reaches from the first bracket to the last is one list, and the rest one object's members, there is no other way to
+    read the answer. None where it is not so.
+    """
+    beginning, end = b'{"%b":[' % member.encode(), body.rfind(b"]") + 1
+    if not body.startswith(beginning) or body[end : end + 1] not in (b",", b"}"):
+        return None
+    try:
+        items = _LIST.decode(memoryview(body)[len(beginning) - 1 : end])
+        others = _OBJECT.decode(b"{" + body[end:].removeprefix(b","))
+    except _REFUSALS:
+        return None
+    if member in others or (not others and body[end:] != b"}"):
+        return None
+    return [bytes(memoryview(item)) for item in items], others
+
+
+def _list_anywhere(body: bytes, member: str) -> tuple[list[bytes], _Others]:
+    members = _members_of(body)
+    if member not in members:
+        raise BadResponse(f"the answer has no {member!r}: {excerpt(body)}")
+    return _records_of(members.pop(member), member), members
+
+
+def _members_of(body: bytes) -> _Others:
     try:
         return _OBJECT.decode(body)
     except msgspec.ValidationError as error:
