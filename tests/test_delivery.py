@@ -32,6 +32,10 @@ class Receiver:
         self.defect: set[str] = set()
         self.fail_once_at = ""
         self.arrived = anyio.Event()
+        self.begun = 0
+
+    def begin(self) -> None:
+        self.begun += 1
 
     async def send(self, changes: Sequence[KeptChange]) -> None:
         if self.failures:
@@ -185,6 +189,17 @@ async def test_only_one_process_feeds_a_sink(tmp_path: Path) -> None:
         assert lease is not None
         with pytest.raises(LeaseLost, match="another process delivers to receiver"):
             await Delivery(Receiver(), store, holder="test:1:a").drain()
+
+
+async def test_a_sink_is_told_each_time_that_it_is_this_process_that_feeds_it_from_now_on(tmp_path: Path) -> None:
+    receiver, other = Receiver(), Receiver()
+    async with filled_store(tmp_path, "a") as store:
+        await Delivery(receiver, store, holder="test:1:a").drain()
+        await put(store, "b")
+        await Delivery(other, store, holder="other:1:b").drain()
+        await put(store, "c")
+        await Delivery(receiver, store, holder="test:1:a").drain()
+    assert (receiver.begun, receiver.taken) == (2, ["a", "c"])
 
 
 async def test_a_running_delivery_follows_what_is_saved(tmp_path: Path) -> None:

@@ -95,7 +95,10 @@ class Delivery:
         return await run_while_held(self._store, lease, work)
 
     async def _acquire(self) -> Lease | None:
-        return await self._store.acquire(lease_name(self._sink.name), self._holder, TTL)
+        lease = await self._store.acquire(lease_name(self._sink.name), self._holder, TTL)
+        if lease is not None:
+            self._sink.begin()
+        return lease
 
     async def _follow(self) -> None:
         position = await self._store.position(self._sink.name)

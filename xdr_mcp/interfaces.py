@@ -635,6 +635,10 @@ class Sink(Protocol):
 
     name: str
 
+    def begin(self) -> None:
+        """This process feeds it from now on. Until now another may have: what is remembered of what it holds may be wrong."""
+        ...
+
     async def send(self, changes: Sequence[KeptChange]) -> None:
         """Take a batch, durably. A change that was sent before is recognised and does no harm.
 

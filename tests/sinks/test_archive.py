@@ -137,6 +137,15 @@ async def test_past_the_limit_files_go_to_folders_by_hour_and_none_is_written_tw
     assert len(files(tmp_path)) == 4
 
 
+async def test_what_another_process_wrote_in_between_is_recognised(tmp_path: Path) -> None:
+    archive, other = Archive(tmp_path, version="1", flat_limit=2), Archive(tmp_path, version="1", flat_limit=2)
+    await archive.send([change("a")])
+    await other.send([change("b"), change("c")])
+    archive.begin()
+    await archive.send([change("c")])
+    assert len(files(tmp_path)) == 3
+
+
 async def test_the_limit_of_files_in_the_folder_itself_holds_within_a_batch(tmp_path: Path) -> None:
     await Archive(tmp_path, version="1", flat_limit=2).send([change(name) for name in "abcde"])
     assert len(files(tmp_path)) == 5

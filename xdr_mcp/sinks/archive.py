@@ -87,12 +87,18 @@ class Archive:
         self._root = f"{folder}/"
         self._signature = f"xdr-mcp {version}"
         self._flat_limit = flat_limit
+        self._ready = False
+        """The folder is made, and what a killed writer left is removed."""
         self._flat: set[str] | None = None
         """The names of the files that lie directly in the folder; None when it must be looked at first."""
         self._by_hour = False
         """Files may lie in other folders, too."""
         self._own = secrets.token_hex(6)
         """What its temporary files are called: a process that was frozen, and taken for dead, must not meet them."""
+
+    def begin(self) -> None:
+        """Look at the folder again before anything is written."""
+        self._flat = None
 
     async def send(self, changes: Sequence[KeptChange]) -> None:
         """Write what is not there yet.
@@ -104,10 +110,13 @@ class Archive:
         await anyio.to_thread.run_sync(self._write, changes)
 
     def _write(self, changes: Sequence[KeptChange]) -> None:
-        flat, self._flat = self._flat, None  # after a failure the folder is looked at again
+        ready, flat = self._ready, self._flat
+        self._ready, self._flat = False, None  # after a failure the folder is made, and looked at, again
         try:
+            if not ready:
+                self._prepare()
             if flat is None:
-                flat = self._prepare()
+                flat = self._look()
             self._write_batch(changes, flat)
         except OverflowError as error:
             raise ChangeRefused(f"no file name can tell when it was updated: {error}") from error
@@ -116,14 +125,17 @@ class Archive:
                 f"cannot write alerts to {self._folder}: {error.strerror or error}; "
                 "free disk space, or point XDR_ALERTS_DIR at a folder that can be written"
             ) from error
-        self._flat = flat
+        self._ready, self._flat = True, flat
 
-    def _prepare(self) -> set[str]:
-        """Make the folder, remove what a killed writer left, and tell the files that lie flat."""
+    def _prepare(self) -> None:
+        """Make the folder, and remove what a killed writer left."""
         writing = self._folder / WRITING
         _make_folder(writing)
         for leftover in writing.iterdir():
             leftover.unlink(missing_ok=True)
+
+    def _look(self) -> set[str]:
+        """The names of the files that lie flat."""
         with os.scandir(self._folder) as entries:
             names = {entry.name for entry in entries}
         self._by_hour = any(map(_DAY.fullmatch, names))
