@@ -230,7 +230,7 @@ class SqliteStore:
                 raise TooLong
             return work(connection)
 
-        return await self._glance_at(glance, work)
+        return await self._glance_in_passing(glance, work)
 
     # -- the followers' side
 
@@ -244,7 +244,7 @@ class SqliteStore:
 
     async def last_seq(self) -> int:
         """See ``Store.last_seq``."""
-        return await self._glance_at(revisions.newest_seq)
+        return await self._glance_in_passing(revisions.newest_seq)
 
     async def wait(self, after: int, timeout: float) -> bool:  # noqa: ASYNC109 (a time-out is an answer here)
         """See ``Store.wait``."""
@@ -338,11 +338,17 @@ class SqliteStore:
     async def _glance_at(
         self, work: Callable[[apsw.Connection], _T], otherwise: Callable[[apsw.Connection], _T] | None = None
     ) -> _T:
-        """What ``work`` reads in some microseconds, here.
+        """What ``work`` reads in some microseconds, here, after everybody else's turn.
 
         While somebody has the file locked, or when it takes longer, in a thread: by ``otherwise``, where there is another way.
         """
         await checkpoint()
+        return await self._glance_in_passing(work, otherwise)
+
+    async def _glance_in_passing(
+        self, work: Callable[[apsw.Connection], _T], otherwise: Callable[[apsw.Connection], _T] | None = None
+    ) -> _T:
+        """The same at once, for what takes less time than a turn of the event loop, and is asked beside something else."""
         with explained(self._path), suppress(apsw.BusyError, TooLong):
             return self._glance(work)
         return await self._database.read(otherwise or work)
