@@ -330,7 +330,7 @@ class _Walk:
         self._note_order(times)
         self._note_progress(made=bool(fresh))
         self._seen.update(dict.fromkeys(fresh))
-        while len(self._seen) > max(_REMEMBERED_ROWS, 3 * self.limit):
+        for _ in range(len(self._seen) - max(_REMEMBERED_ROWS, 3 * self.limit)):
             self._seen.popitem(last=False)
         self._go_on(listing, keys, made_progress=bool(fresh))
         return True
