@@ -13,7 +13,7 @@ from loop_calls import called
 from model_vendor import START, record
 from strategies import NOW
 
-from xdr_mcp.alert import Severity
+from xdr_mcp.alert import Entity, EntityKind, Severity
 from xdr_mcp.errors import StoreUnusable
 from xdr_mcp.query import Query, parse
 from xdr_mcp.store import open_store
@@ -22,12 +22,15 @@ from xdr_mcp.store.sqlite.glance import (
     MOST_COUNTED,
     MOST_PAGES,
     MOST_ROWS,
+    MOST_SECONDS,
     MOST_STEPS,
     Glance,
     TooLong,
+    look_often,
     short,
     short_count,
 )
+from xdr_mcp.store.sqlite.listing import asked, counted, listed
 
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 
@@ -57,9 +60,10 @@ def read(connection: apsw.Connection) -> object:
         "ransom",
         "title:ransom since:-24h",
         "host:web-01 severity:high since:-24h not (status:closed or verdict:benign)",
+        "host:a user:b severity:high",
     ],
 )
-def test_a_listing_that_follows_one_list_from_its_newest_end_is_short(text: str) -> None:
+def test_a_listing_that_follows_lists_from_its_newest_end_is_short(text: str) -> None:
     assert short(parse(text, now=NOW).root, MOST_ROWS)
     assert not short(parse(text, now=NOW).root, MOST_ROWS + 1)
 
@@ -72,14 +76,14 @@ def test_a_listing_that_follows_one_list_from_its_newest_end_is_short(text: str)
             "host:*",
             "not host:web-01",
             "host:a or host:b",
-            "host:a user:b",
-            "host:a user:b severity:high",
+            "host:a user:b*",
+            "host:a not user:b",
         ),
         *('"two words"', "ransom*", "s4", "everything"),
         *("risk_score>=80", "until:-24h host:a", "created!=2026-01-01", "updated>-1h"),
     ],
 )
-def test_what_intersects_skips_or_looks_up_is_not_short(text: str) -> None:
+def test_what_skips_or_looks_up_is_not_short(text: str) -> None:
     assert not short(parse(text, now=NOW).root, 1)
 
 
@@ -144,18 +148,45 @@ async def test_summaries_are_read_on_the_event_loop_and_what_reads_alerts_is_not
 
 
 @pytest.mark.anyio
-async def test_levels_are_compared_beside_one_list_and_rare_ones_are_intersected_in_a_thread(tmp_path: Path) -> None:
+async def test_levels_are_compared_beside_a_list_and_rare_ones_are_intersected_with_it(tmp_path: Path) -> None:
     async with open_store(tmp_path / "store.db") as store:
         severities = [Severity.CRITICAL, *[Severity.HIGH, Severity.LOW] * 100]
         await save(store, *(record(str(n), START, severity=severity) for n, severity in enumerate(severities)))
-        for text, hops, number in (("source:model severity:high", 0, 10), ("source:model severity:critical", 1, 1)):
-            query, found = parse(text, now=NOW), []
+        for text, number in (("source:model severity:high", 100), ("source:model severity:critical", 1)):
+            assert len((await store.find(parse(text, now=NOW), 100)).alerts) == number
 
-            async def find() -> None:
-                found.append(await store.find(query, 10))  # noqa: B023 (called at once)
 
-            assert (await called(find))["anyio.to_thread.run_sync"] == hops
-            assert len(found[0].alerts) == number
+@pytest.mark.anyio
+@pytest.mark.parametrize("late", [False, True])
+async def test_an_intersection_is_left_within_the_full_text_index_when_it_takes_too_long(
+    tmp_path: Path, *, late: bool
+) -> None:
+    """Every other alert has one host and every other one the other, so that nothing is found to stop at."""
+    async with open_store(tmp_path / "store.db") as store:
+        hosts = [(Entity(EntityKind.HOST, "a"),), (Entity(EntityKind.HOST, "b"),)]
+        await save(store, *(record(str(n), START, entities=hosts[n % 2]) for n in range(10_000)))
+    glance = Glance(tmp_path / "store.db")
+    query = parse("host:a host:b", now=NOW)
+    looks: list[float] = []
+
+    def clock() -> float:
+        looks.append(2 * MOST_SECONDS if late and looks else 0)
+        return looks[-1]
+
+    def work(connection: apsw.Connection) -> int:
+        question = asked(connection, query)
+        look_often(connection, clock)
+        return len(listed(connection, question, 10, None).alerts)
+
+    if late:
+        with pytest.raises(TooLong):
+            glance(work)
+        assert len(looks) == 2
+    else:
+        assert glance(work) == 0
+        assert len(looks) > 3
+    assert glance(lambda connection: counted(connection, asked(connection, Query()))) == 10_000  # nothing was broken
+    glance.close()
 
 
 def test_what_reads_many_pages_is_too_long(path: Path) -> None:

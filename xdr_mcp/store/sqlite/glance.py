@@ -1,13 +1,13 @@
 """Reads on the event loop, for answers that are known to be short: the way to a thread and back costs more than most of them.
 
 What is read here follows one list in the full-text index, or walks through alerts or tallies, as far as ``MOST_STEPS`` and
-``MOST_PAGES``, whatever is stored: no wildcard, and no intersection of lists, in which the full-text index cannot be stopped. It
-never waits for a lock.
+``MOST_PAGES``, whatever is stored; or it intersects lists, for ``MOST_SECONDS``. No wildcard. It never waits for a lock.
 """
 
 from __future__ import annotations
 
 from itertools import count
+from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
 import apsw
@@ -34,6 +34,10 @@ MOST_STEPS = 75_000
 count."""
 MOST_PAGES = 300
 """Of the file, that are copied from the system's cache: a millisecond."""
+MOST_SECONDS = 0.001
+"""Of intersecting lists: what the full-text index does by itself is not told by steps, but for each page of it that it reads."""
+_LOOK_OFTEN = 20
+"""Steps: a few pages of the full-text index."""
 _LOOK_EVERY = 1_000
 """Steps. Those of earlier runs of a statement count, so it is the looks since the beginning that say how far this one went."""
 
@@ -97,6 +101,12 @@ class Glance:
             self._reader = None
 
 
+def look_often(connection: apsw.Connection, clock: Callable[[], float] = perf_counter) -> None:
+    """Within a glance: have what follows end after ``MOST_SECONDS``, for it is to intersect lists."""
+    end = clock() + MOST_SECONDS
+    connection.set_progress_handler(lambda: clock() > end, _LOOK_OFTEN)
+
+
 def short(root: Node | None, limit: int, most: int | None = None) -> bool:
     """Whether a page of this query's listing is likely to be found within bounds, and its total (``most``), too.
 
@@ -110,9 +120,9 @@ def short(root: Node | None, limit: int, most: int | None = None) -> bool:
         return True
     nodes = [node for node in conjuncts(root) if not _since(node)]
     lists = [node for node in nodes if not only_levels(node)]
-    if len(lists) != 1 or not _is_list(lists[0]):
+    if not (lists and all(map(_is_list, lists))):
         return False
-    return most is None or (most <= MOST_COUNTED and len(nodes) == 1)
+    return most is None or (most <= MOST_COUNTED and (len(nodes) == 1 or len(lists) > 1))
 
 
 def short_count(root: Node | None) -> bool:

@@ -33,7 +33,7 @@ from xdr_mcp.store.sqlite import proposals, retention, revisions, sources
 from xdr_mcp.store.sqlite.bell import Bell
 from xdr_mcp.store.sqlite.counting import grouped
 from xdr_mcp.store.sqlite.file import explained
-from xdr_mcp.store.sqlite.glance import Glance, TooLong, short, short_count, short_summary
+from xdr_mcp.store.sqlite.glance import Glance, TooLong, look_often, short, short_count, short_summary
 from xdr_mcp.store.sqlite.keys import microseconds, moment
 from xdr_mcp.store.sqlite.listing import asked, counted, listed
 from xdr_mcp.store.sqlite.past import seq_at
@@ -196,7 +196,7 @@ class SqliteStore:
         def glance(connection: apsw.Connection) -> Found:
             question = asked(connection, query, walking=True)
             if question.where.lists > 1:
-                raise TooLong
+                look_often(connection)
             return listed(connection, question, limit, after, most)
 
         if as_of is None and short(query.root, limit, most):
