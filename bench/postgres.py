@@ -116,7 +116,7 @@ def _user() -> str | None:
 
 @contextmanager
 def running(folder: Path, store: apsw.Connection) -> Iterator[Postgres]:
-    """A server whose cluster is in the folder, filled with the store's alerts unless an earlier run did that."""
+    """A server whose cluster is in the folder, filled with the store's alerts unless an earlier run did that and none came since."""
     user = _user() if os.geteuid() == 0 else None
     folder.mkdir(exist_ok=True)
     if user:
@@ -163,8 +163,10 @@ def _connected(sockets: str, server: subprocess.Popen[bytes]) -> Any:
 
 def _fill(connection: Any, store: apsw.Connection) -> None:
     if connection.execute("SELECT to_regclass('filled')").fetchone()[0]:
-        return
-    connection.execute("DROP TABLE IF EXISTS alerts, hosts, techniques")
+        (held,) = connection.execute("SELECT count(*) FROM alerts").fetchone()
+        if held == store.execute("SELECT count(*) FROM alerts").get:
+            return
+    connection.execute("DROP TABLE IF EXISTS alerts, hosts, techniques, filled")
     connection.execute(SCHEMA)
     heads = store.execute(
         "SELECT a.key, a.seq, a.created, a.severity, a.status, c.body, c.raw"
