@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp import Client
-from serving import ERAS, NOON, a_server, an_alert, data_of, read
+from serving import ERAS, NOON, Clock, a_server, an_alert, data_of, read, save
 
 from xdr_mcp.alert import Alert, Entity, EntityKind, Severity, Status
 from xdr_mcp.query import fold, matches, parse
@@ -125,6 +125,23 @@ async def test_a_storm_pushes_nothing_else_out_and_its_members_are_found_by_its_
     assert "ids" not in told
     assert found == [alert.id for alert in storm]
     assert "305 of 305 alerts, newest first, in 6 rows" in result.content[0].text  # type: ignore[union-attr]
+
+
+async def test_a_storm_of_the_past_is_asked_for_as_it_was(tmp_path: Path) -> None:
+    clock = Clock()
+    storm = [firing(number) for number in range(1, 31)]
+    async with a_server(tmp_path, *storm, clock=clock) as (server, store), Client(server.mcp) as client:
+        clock.now += timedelta(hours=1)
+        await save(store, *(firing(number, status=Status.RESOLVED, updated=clock.now) for number in range(1, 31)))
+        clock.now += timedelta(hours=1)
+        then = data_of(await client.call_tool("list_alerts", {"as_of": "-90m"}))
+        (row,) = then["alerts"]
+        asked = {"query": row["query"], "as_of": row["as_of"], "fields": ["status"], "limit": 100}
+        found = data_of(await client.call_tool("filter_alerts", asked))
+        (now,) = data_of(await client.call_tool("list_alerts", {}))["alerts"]
+    assert row["as_of"] == then["as_of"]
+    assert [each["status"] for each in found["alerts"]] == ["new"] * 30
+    assert "as_of" not in now
 
 
 @each_era

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 import msgspec
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.types import CallToolResult
 
 from xdr_mcp.query import FIELDS, fold, words_of
 from xdr_mcp.untrusted import fenced, unspell
@@ -83,10 +84,14 @@ def _texts_of(arguments: object) -> str:
 
 
 def _ids_of_call(result: HandlerResult) -> Iterator[str]:
-    told = _plain(result)
-    yield from _ids_in(told.get("structuredContent"))
-    for content in told.get("content") or ():
-        yield from _ids_in(_json_within(content.get("text")))
+    if isinstance(result, CallToolResult):  # as it was made: to dump it takes longer than to look for ids
+        structured, texts = result.structured_content, [getattr(each, "text", None) for each in result.content]
+    else:
+        told = _plain(result)
+        structured, texts = told.get("structuredContent"), [each.get("text") for each in told.get("content") or ()]
+    yield from _ids_in(structured)
+    for text in texts:
+        yield from _ids_in(_json_within(text))
 
 
 def _ids_of_resource(result: HandlerResult) -> Iterator[str]:

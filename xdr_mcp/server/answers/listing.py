@@ -218,6 +218,9 @@ class _Listing:
             data["next_cursor"] = self._desk.cursors.sign(Place(page.asked, page.total, page.next), *self._signed)
         if page.as_of:
             data["as_of"] = told_time(page.as_of)
+            for row in told:
+                if "query" in row:  # its members as they were, too
+                    row["as_of"] = data["as_of"]
         if parts := [*filter(None, (reduced, _UNCOUNTED if page.uncounted else ""))]:
             data["reduced"] = "; ".join(parts)
         data |= told_labels(told)
