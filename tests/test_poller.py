@@ -493,6 +493,33 @@ async def test_a_crowd_rests_for_twice_as_many_polls_each_time_while_all_around_
         assert poller._reading._crowds == []
 
 
+async def test_a_gap_does_not_wait_while_a_crowd_rests(tmp_path: Path) -> None:
+    pace = Pace(interval=timedelta(milliseconds=1), longest_window=HOUR, rescan_every=timedelta(days=9))
+    async with house(tmp_path, pace=pace) as h:
+        for number in range(11):
+            h.vendor.put(f"crowd {number}", START - HOUR)
+        h.vendor.most_per_window = 10
+        polls = 0
+
+        def an_hour_is_missed_after_the_fifth_poll() -> None:
+            nonlocal polls
+            polls += 1
+            h.vendor.fail_at = None
+            if polls == 5:
+                h.clock.advance(hours=3)
+                h.vendor.fail_at = h.clock.now - 2 * HOUR
+                h.vendor.put("missed", h.vendor.fail_at)
+
+        await run_for(
+            7,
+            lambda store: Poller(h.vendor, store, pace=pace, holder="test:1:a", clock=h.clock),
+            h.store,
+            an_hour_is_missed_after_the_fifth_poll,
+        )
+        assert await h.ids() == {"missed"}
+        assert len((await h.state()).gaps) == 1
+
+
 async def test_a_burst_that_no_offset_reaches_costs_many_requests_once_and_few_from_then_on(tmp_path: Path) -> None:
     clock, pace = ManualClock(), Pace(interval=timedelta(milliseconds=1), rescan_every=timedelta(days=9))
     app = create_app(Estate(1, clock, rate=0, stories=False, history=timedelta(0)), offset_cap=6, largest_page=3)

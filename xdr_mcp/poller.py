@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import anyio
-from msgspec import structs
+from msgspec import Struct, structs
 
 from xdr_mcp.errors import LeaseLost, SourceError, StoreError, Unavailable
 from xdr_mcp.history import History
@@ -32,6 +32,19 @@ _UNFORESEEN = "this is a defect of xdr-mcp: please report it, with what the log 
 
 class LeaseHeld(StoreError):
     """Another process polls this source into the same store."""
+
+
+class _Rest(Struct):
+    """For how many polls something that cannot be read is left alone."""
+
+    polls: int = 0
+    failures: int = 0
+    """In a row, to read it."""
+
+    def begin(self, *, progress: bool) -> None:
+        """It failed again; with ``progress`` that counts as the first time."""
+        self.failures = 1 if progress else self.failures + 1
+        self.polls = polls_to_rest(self.failures)
 
 
 class Poller:
@@ -59,9 +72,7 @@ class Poller:
         self._unscanned: list[Piece] = []
         """What is left of a rescan that was cut off, oldest first."""
         self._rescan_began = datetime.min.replace(tzinfo=UTC)
-        self._gap_failures = 0
-        self._gaps_rest = 0
-        """Polls for which gaps are left alone."""
+        self._gaps_rest, self._crowds_rest = _Rest(), _Rest()
         self._live_pages = 1
         self._rescan_pages = 1
         self._troubles = 0
@@ -102,7 +113,7 @@ class Poller:
         lease = await self._store.acquire(self._lease_name, self._holder, TTL)
         if lease is None:
             raise LeaseHeld(f"another process polls {self._source.name} into this store already; see `xdr-mcp status`")
-        self._gaps_rest = 0
+        self._gaps_rest.polls = self._crowds_rest.polls = 0
         self._health = (await self._state()).health
         return await run_while_held(self._store, lease, lambda: self._attempt(lease))
 
@@ -192,7 +203,8 @@ class Poller:
         self._live_pages = (
             report.pages if coverage else 1
         )  # the first poll reads history, and tells nothing of the next
-        await self._read_gaps([*gaps, *(Piece(crowd, live=False) for crowd in crowds)], lease, report)
+        await self._read_gaps(gaps, self._gaps_rest, lease, report)
+        await self._read_gaps([Piece(crowd, live=False) for crowd in crowds], self._crowds_rest, lease, report)
         await self._read_again(origin, now, lease, report)
         if report.crowds:
             raise report.crowds[0]
@@ -210,26 +222,22 @@ class Poller:
         await self._store.uncover(self._source.name, Window(since, END_OF_TIME), lease)
         return (await self._state()).coverage
 
-    async def _read_gaps(self, gaps: list[Piece], lease: Lease, report: PollReport) -> None:
+    async def _read_gaps(self, gaps: list[Piece], rest: _Rest, lease: Lease, report: PollReport) -> None:
         """Read what is known to be missing, unless that failed lately."""
-        if not gaps or self._gaps_rest:
-            self._gaps_rest = max(0, self._gaps_rest - 1)
+        if not gaps or rest.polls:
+            rest.polls = max(0, rest.polls - 1)
             return
         windows, crowds = report.windows, len(report.crowds)
         try:
             for gap in gaps:
                 await self._reading.read_hole(gap, lease, report)
         except SourceError:
-            self._let_gaps_rest(progress=report.windows > windows)
+            rest.begin(progress=report.windows > windows)
             raise
         if len(report.crowds) > crowds:
-            self._let_gaps_rest(progress=False)
+            rest.begin(progress=False)
         else:
-            self._gap_failures = 0
-
-    def _let_gaps_rest(self, *, progress: bool) -> None:
-        self._gap_failures = 1 if progress else self._gap_failures + 1
-        self._gaps_rest = polls_to_rest(self._gap_failures)
+            rest.failures = 0
 
     async def _read_again(self, origin: datetime, now: datetime, lease: Lease, report: PollReport) -> None:
         """The rescan: what was covered since a span before the last one began, for what was indexed late since.
