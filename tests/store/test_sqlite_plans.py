@@ -17,7 +17,7 @@ from sqlite_statements import Statements, plan
 from xdr_mcp.alert import Entity, EntityKind, Severity, Status
 from xdr_mcp.interfaces import Page, Position, Record
 from xdr_mcp.query import Pattern, parse
-from xdr_mcp.store.sqlite.file import migrations, open_writer
+from xdr_mcp.store.sqlite.file import PAGE_SIZE, migrations, open_reader, open_writer
 from xdr_mcp.store.sqlite.glance import MOST_COUNTED, MOST_STEPS
 from xdr_mcp.store.sqlite.listing import FEW, Asked, asked, counted, listed
 from xdr_mcp.store.sqlite.saving import NEWEST_VERSIONS, save_page
@@ -99,6 +99,27 @@ def test_what_several_lists_have_in_common_since_a_time_is_read_whole_when_it_is
         assert not re.search(r"SCAN (?!postings VIRTUAL|wanted VIRTUAL)", told)
     read()
     assert found == [str(n) for n in range(number) if n % 2]
+
+
+@pytest.mark.parametrize("text", ["", "host:web-01", "host:web-01 severity:high", "host:web-01 user:alice since:-24h"])
+def test_of_an_alert_that_is_listed_at_most_two_pages_are_read_and_nothing_of_its_record(
+    connection: apsw.Connection, tmp_path: Path, text: str
+) -> None:
+    entities = (Entity(EntityKind.HOST, "web-01"), Entity(EntityKind.USER, "alice"))
+    raw = b'{"evidence": "%s"}' % (b"x" * 5 * PAGE_SIZE)
+    made = [
+        record(str(n), START, created=NOW - timedelta(minutes=n), entities=entities, severity=Severity.HIGH)
+        for n in range(100)
+    ]
+    page = Page(tuple(Record(each.alert, raw) for each in made), START)
+    save_page(connection, prepare(page), source="x", lease="", now=START)
+    reader = open_reader(tmp_path / "store.db")
+    question = compiled(reader, text)
+    listed(reader, question, 1, None)  # what leads there
+    before = reader.status(apsw.SQLITE_DBSTATUS_CACHE_MISS)[0]
+    assert len(listed(reader, question, 50, None).alerts) == 50
+    assert reader.status(apsw.SQLITE_DBSTATUS_CACHE_MISS)[0] - before <= 2 * 51
+    reader.close()
 
 
 def test_a_list_that_is_counted_on_the_event_loop_takes_no_more_steps_than_are_allowed_there(
