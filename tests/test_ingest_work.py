@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from model_vendor import START
 from pydantic import SecretStr
@@ -111,6 +112,17 @@ def test_a_record_is_made_an_alert_in_a_bounded_number_of_steps_and_calls(body: 
     taken(body)  # what is remembered of names and values that come back is remembered
     assert steps(lambda: taken(body)) / ALERTS < 2_900
     assert sum(calls(lambda: taken(body)).values()) / ALERTS < 310
+
+
+def test_fields_that_come_and_go_are_known_by_their_names(records: list[bytes]) -> None:
+    """2,980 steps when this was written, 4,380 when the names of each new set of fields were spelled out again."""
+    names = [name for name in msgspec.json.decode(records[0])["attributes"] if name != "updatedAt"]
+    varied = [msgspec.json.decode(record) for record in records]
+    for number, record in enumerate(varied):
+        del record["attributes"][names[number % len(names)]]
+        record["attributes"][f"x-{number}"] = 1
+    body = msgspec.json.encode({"data": varied})
+    assert steps(lambda: taken(body)) / ALERTS < 3_500
 
 
 async def test_the_event_loop_hardly_looks_at_a_single_alert(records: list[bytes]) -> None:

@@ -192,6 +192,7 @@ def _fields_named(value: Json) -> dict[str, EntityKind]:
     return named
 
 
+@lru_cache(4096)  # where each alert has other fields, their names still come back
 def _kind_named(name: str) -> EntityKind | None:
     """What a field of this name holds, however it is spelt: ``Src-IP``, ``src_ip``, ``srcIp``."""
     return _KIND_OF_NAME.get(re.sub(r"[^a-z0-9]", "", name.lower()))
