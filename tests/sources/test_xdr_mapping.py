@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -305,6 +307,39 @@ def test_a_record_of_any_shape_becomes_an_alert_or_is_refused_alone(drift: dict[
     except NORMALISER_FAILURES:
         return
     assert msgspec.convert(msgspec.to_builtins(alert), Alert) == alert
+
+
+def test_a_reference_is_not_taken_for_one_that_only_compares_equal() -> None:
+    told = [mapped(attacks={"techniqueId": "T1059", "name": name}).attacks[0].technique_name for name in (1, True, 1.0)]
+    assert told == ["1", "true", "1.0"]
+
+
+def held_after(records: Iterable[bytes]) -> int:
+    """Bytes that are held when these were mapped, and nothing of them is wanted any more."""
+    tracemalloc.start()
+    try:
+        for record in records:
+            to_alert("xdr", msgspec.json.decode(record))
+        return tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+
+def with_a_long_reference(number: int) -> dict[str, Any]:
+    return {"attacks": [{"techniqueId": "T1059", "name": f"{number}".rjust(100_000)}]}
+
+
+def with_many_fields(number: int) -> dict[str, Any]:
+    return {"supportingData": {f"{number:03}": "", **{chr(0x4E00 + name): "" for name in range(2_000)}}}
+
+
+@pytest.mark.parametrize("drift", [with_a_long_reference, with_many_fields])
+def test_what_seems_to_come_back_is_not_remembered_when_it_is_large(drift: Callable[[int], dict[str, Any]]) -> None:
+    """Without a bound, 10 MB of references, or 18 MB of the names of fields, after a hundred alerts."""
+    records = [
+        msgspec.json.encode(RECORD | {"attributes": RECORD["attributes"] | drift(number)}) for number in range(100)
+    ]
+    assert held_after(records) < 1_000_000
 
 
 @pytest.mark.skipif(not SAMPLES.is_file(), reason="the vendors' published records are not on this machine")

@@ -23,7 +23,10 @@ _DEEPEST = 6
 _NOTHING_INSIDE = frozenset({str, int, float, bool, type(None)})
 _PLAIN_NAMES = frozenset({"name", "value", "values"})
 """What a field may be called whose name says less than its parent's."""
-_MOST_SEEN = 1_024
+_MOST_SEEN = 512
+_MOST_NAMES = 100
+_LONGEST_NAMES = 2_048
+"""Objects whose fields are remembered, how many each may have, and their characters: 15 MB in all, whatever a vendor sends."""
 _SHORT = 128
 """Short values come back in alert after alert: what was made of them is remembered."""
 
@@ -187,7 +190,7 @@ def _fields_named(value: Json) -> dict[str, EntityKind]:
         named = {name: kind for name in names if (kind := _kind_named(name))}
         if len(_fields_seen) >= _MOST_SEEN:
             _fields_seen.clear()
-        if len("".join(names)) <= _LONGEST_VALUE:
+        if len(names) <= _MOST_NAMES and len("".join(names)) <= _LONGEST_NAMES:
             _fields_seen[names] = named
     return named
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from xdr_mcp.alert import Alert, Attack, Severity, Status, Verdict
@@ -179,6 +180,11 @@ _TECHNIQUE = re.compile(r"\bT\d{4}(?:\.\d{3})?\b")
 _TACTIC = re.compile(r"\bTA\d{4}\b")
 _NESTING = ("techniques", "tactics", "attacks", "value")
 """Fields of an object that holds references rather than being one."""
+_PLAIN = frozenset({str, int, type(None)})
+"""What fields of a reference are that comes back. Not bool and float: True and 1.0 would be taken for 1."""
+_MOST_FIELDS = 20
+_SHORT = 512
+"""Characters of a reference that is remembered, names and values together."""
 
 
 def _attacks(value: object) -> Iterable[Attack]:
@@ -208,10 +214,11 @@ def _attacks_of_object(value: Json) -> Iterable[Attack]:
         nested = [value[name] for name in _NESTING if value.get(name)]
         if nested:
             return [attack for item in nested for attack in _attacks(item)]
-    try:
-        return _attacks_again(tuple(value.items()))
-    except TypeError:  # a value is a list or an object
-        return _attacks_of_items(value)
+    if len(value) <= _MOST_FIELDS and _PLAIN.issuperset(map(type, value.values())):
+        items = tuple(value.items())
+        if len("".join(map(str, chain.from_iterable(items)))) <= _SHORT:
+            return _attacks_again(items)
+    return _attacks_of_items(value)
 
 
 @lru_cache(1024)
