@@ -50,10 +50,11 @@ class Places:
     def cursor_key(self) -> bytes:
         """The key that signs cursors: one for all processes on a store, so that any of them takes another's cursor."""
         path = self.data / "cursor.key"
-        temporary = self.data / f".cursor.key-{os.getpid()}"
         if not path.exists():
-            temporary.touch(mode=0o600)
-            temporary.write_bytes(secrets.token_bytes(32))
+            descriptor, name = tempfile.mkstemp(prefix=".cursor.key-", dir=self.data)  # for its owner alone
+            temporary = Path(name)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_bytes(32))
             try:
                 os.link(temporary, path)  # takes what is whole, and the first
             except FileExistsError:  # another process was faster
