@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import subprocess
 import sys
 
@@ -24,15 +25,39 @@ for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
+del threads, thread
+bytes(4_000_000)  # glibc would no longer map what is smaller than the largest that was given back
 libc = ctypes.CDLL(None)
 libc.fdopen.restype = ctypes.c_void_p
 out = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, out)
+large = bytes(1_000_000)
 libc.malloc_info(0, out)
 libc.fflush(out)
 """
 
 
+_WITHOUT = """
+import sys
+sys.modules["_ctypes"] = None
+from xdr_mcp.opening import suit_python
+suit_python()
+"""
+
+
+def told_by(program: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=20
+    ).stdout
+
+
 @pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_info"), reason="not glibc")
-def test_threads_share_one_heap() -> None:
-    told = subprocess.run([sys.executable, "-c", _HEAPS], capture_output=True, text=True, check=True, timeout=20).stdout
-    assert told.count("<heap nr=") == 1
+def test_threads_share_one_heap_and_a_large_page_has_a_mapping_of_its_own() -> None:
+    told = told_by(_HEAPS)
+    assert told.count("<heap nr=") == 2  # one each time
+    before, after = map(int, re.findall(r'<total type="mmap" count="(\d+)"', told))
+    assert after == before + 1
+
+
+def test_a_python_without_libffi_will_do() -> None:
+    told_by(_WITHOUT)

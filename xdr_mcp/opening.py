@@ -5,7 +5,6 @@ What is costly to import (SQLite, the HTTP client) is imported when the first of
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 import sys
@@ -53,6 +52,10 @@ def _suit_heap() -> None:
     Of a heap for each thread, much stays empty and is never given back; so is the place of a large page in a heap, where a
     mapping of its own is given back at once.
     """
+    try:
+        import ctypes  # noqa: PLC0415 (a Python that was built without libffi has none, and serves as well)
+    except ImportError:
+        return
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(_M_ARENA_MAX, 1)
         mallopt(_M_MMAP_THRESHOLD, _LARGE)
