@@ -11,6 +11,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -85,6 +86,8 @@ def alerts_of(sql: str, *parameters: str | int) -> Ask:
 
 def missing(folder: Path) -> str:
     """What is to be seen to first; empty when nothing is."""
+    if sys.platform != "linux":
+        return "no other system tells the processor time of each of its processes as Linux does"
     if not _programs():
         return "its server is not installed (Debian and Ubuntu: apt-get install postgresql)"
     if importlib.util.find_spec("psycopg") is None:
