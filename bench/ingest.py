@@ -39,6 +39,8 @@ HERE = Path(__file__).parent
 INGESTERS = HERE / "ingesters"
 ENVIRONMENTS = HERE.parent / ".venv-ingesters"
 PAGE = 1_000
+LARGE = 1024 * 1024
+"""Bytes of a file that does not stay: there are few of them, and they are most of what was written, but in the archive."""
 
 
 class Run(Struct):
@@ -185,7 +187,7 @@ def api(alerts: int) -> Iterator[str]:
 
 
 def measured(name: str, url: str, alerts: int, parent: str) -> Run:
-    """Run a program in a process of its own and in an empty folder, which stays.
+    """Run a program in a process of its own and in an empty folder, of which small files stay.
 
     ext4 without a journal looks at every inode that was freed within the last minutes before it makes a file: removing one
     run's files would cost the next run's up to 0.2 ms each. (So does a measurement that ended less than six minutes ago.)
@@ -200,6 +202,9 @@ def measured(name: str, url: str, alerts: int, parent: str) -> Run:
     )
     if ended.returncode:
         sys.exit(f"{name} ended with {ended.returncode}: {ended.stderr[-2_000:]}")
+    for path in Path(folder).rglob("*"):
+        if path.is_file() and path.stat().st_size > LARGE:
+            path.unlink()
     told = json.loads(ended.stdout.splitlines()[-1])
     if told["alerts"] != alerts:
         sys.exit(f"{name} took {told['alerts']} alerts of {alerts}")
@@ -257,7 +262,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--alerts", default="10000,100000", help="how many, by comma")
     parser.add_argument("--rounds", type=int, default=3, help="how often each program runs")
-    parser.add_argument("--only", help="names of programs, by comma; all that are installed otherwise")
+    parser.add_argument("--only", help="names of programs beside the floor, by comma; all that are installed otherwise")
     parser.add_argument("--folder", help="where to work; a temporary folder otherwise")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     parser.add_argument("arguments", nargs="*", help=argparse.SUPPRESS)
@@ -266,7 +271,9 @@ def main() -> None:
         url, alerts, folder = asked.arguments
         print(json.dumps(asdict(run_own(asked.run, url, int(alerts), Path(folder)))))
         return
-    names = asked.only.split(",") if asked.only else [*OWN, *others()]
+    names = list(dict.fromkeys(["floor", *asked.only.split(",")])) if asked.only else [*OWN, *others()]
+    if absent := [name for name in names if name not in OWN and name not in others()]:
+        parser.error(f"{', '.join(absent)} cannot be run: scripts/setup-ingesters installs other people's programs")
     print(
         f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores; ",
         end="",
