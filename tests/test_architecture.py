@@ -80,7 +80,7 @@ def test_every_module_can_be_the_first_that_is_imported() -> None:
     """A cycle that happens to work from one end only; each module in a fork of its own that has loaded nothing of ours."""
     program = """
 import importlib, os, sys
-for name in ("mcp.server.mcpserver", "httpx", "pydantic_settings", "rich.progress", "uvicorn", "starlette.routing", "apsw"):
+for name in ("mcp.server.mcpserver", "httpx", "dotenv", "rich.progress", "uvicorn", "starlette.routing", "apsw"):
     importlib.import_module(name)
 assert not [name for name in sys.modules if name.partition(".")[0] == "xdr_mcp"]
 failed = []

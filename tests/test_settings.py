@@ -377,3 +377,35 @@ def test_a_setting_says_otherwise_and_an_archive_that_is_gone_begins_anew(tmp_pa
     (tmp_path / "moved").mkdir()
     shutil.rmtree(tmp_path / "alerts")
     assert places(load(shared, folder=tmp_path / "moved")).alerts == tmp_path / "moved" / "alerts"
+
+
+@pytest.mark.parametrize("place", ["environment", ".env"])
+def test_a_list_or_a_table_may_be_written_as_json_and_a_text_stays_as_it_is(
+    place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Several(BaseModel):
+        names: list[str] | None = None
+        table: dict[str, int] = Field(default_factory=dict)
+        nested: Options | None = None
+        text: str = ""
+        key: bytes = b""
+
+    said = {
+        "NAMES": '["a", "b"]',
+        "TABLE": '{"a": 1}',
+        "NESTED": '{"base_url": "https://a"}',
+        "TEXT": '["a"]',
+        "KEY": "[1]",
+    }
+    if place == "environment":
+        for name, text in said.items():
+            monkeypatch.setenv(f"XDR_{name}", text)
+    else:
+        (tmp_path / ".env").write_text("".join(f"XDR_{name}='{text}'\n" for name, text in said.items()))
+    read, _ = load().options(SourceName(PRIMARY, PRIMARY), Several)
+    assert (read.names, read.table, read.text, read.key) == (["a", "b"], {"a": 1}, '["a"]', b"[1]")
+    assert read.nested is not None
+    assert read.nested.base_url == "https://a"
+    monkeypatch.setenv("XDR_NAMES", "[a")
+    with pytest.raises(SettingsError, match="XDR_NAMES='\\[a' from the environment"):
+        load().options(SourceName(PRIMARY, PRIMARY), Several)

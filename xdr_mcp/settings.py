@@ -7,18 +7,18 @@ vendor needs no edit in this file.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar, cast
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
 
-import pydantic_settings
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -29,10 +29,8 @@ from pydantic import (
     SecretStr,
     TypeAdapter,
     ValidationError,
-    create_model,
     model_validator,
 )
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, NoDecode
 
 from xdr_mcp.errors import SettingsError
 
@@ -108,7 +106,7 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 
 _SOURCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -165,14 +163,11 @@ def _distinct(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 class Settings(BaseModel):
-    """Everything but the sources' own options. Each field is ``XDR_<FIELD>`` in the environment.
-
-    Not a ``BaseSettings``: that would read the environment again, and by its own rules, whenever it is validated.
-    """
+    """Everything but the sources' own options. Each field is ``XDR_<FIELD>`` in the environment."""
 
     model_config = ConfigDict(frozen=True)
 
-    sources: Annotated[tuple[SourceName, ...], NoDecode, BeforeValidator(_source_names)] = Field(
+    sources: Annotated[tuple[SourceName, ...], BeforeValidator(_source_names)] = Field(
         (SourceName(PRIMARY, PRIMARY),),
         description="Vendors to poll, by comma. `name=type` gives a second tenant a name of its own: `xdr,contoso=microsoft`. "
         "In xdr-mcp.toml each table `[sources.<name>]` names one.",
@@ -380,10 +375,23 @@ def _read(model: type[Model], lookup: _Lookup) -> tuple[Model, tuple[Choice, ...
     )
 
 
-def _reader(model: type[BaseModel]) -> type[BaseSettings]:
-    """What the ready-made readers want: a BaseSettings with the fields of ``model``."""
-    bases: Any = (model, BaseSettings)
-    return cast("type[BaseSettings]", create_model("Reader", __base__=bases))
+def _said(model: type[BaseModel], prefix: str, variables: Mapping[str, str | None]) -> dict[str, Any]:
+    """What these variables say, by field name; a list or a table may be written as JSON."""
+    texts = {name.upper(): text for name, text in variables.items() if text}
+    said: dict[str, Any] = {}
+    for name in model.model_fields:
+        if text := texts.get(_variable(prefix, name)):
+            said[name] = text
+            if text[0] in "[{" and _holds_several(model.model_fields[name].annotation):
+                with suppress(ValueError):  # no JSON: as it is written, for the field's own validator
+                    said[name] = json.loads(text)
+    return said
+
+
+def _holds_several(annotation: Any) -> bool:
+    kinds = [get_origin(each) or each for each in (annotation, *get_args(annotation))]  # of an optional one, too
+    several = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, (Collection, BaseModel))]
+    return any(not issubclass(kind, (str, bytes)) for kind in several)
 
 
 def _layers(model: type[BaseModel], lookup: _Lookup) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -392,22 +400,12 @@ def _layers(model: type[BaseModel], lookup: _Lookup) -> Iterator[tuple[str, Mapp
         yield COMMAND_LINE, lookup.given
         return
     yield TOML, lookup.table
-    reader = _reader(model)
     try:
-        dotenv = DotEnvSettingsSource(
-            reader,
-            env_file=lookup.folder / ".env",
-            env_file_encoding="utf-8-sig",
-            env_prefix=lookup.prefix,
-            env_ignore_empty=True,
-            dotenv_filtering="only_existing",
-        )
-        yield ".env", dotenv()
-        yield "environment", EnvSettingsSource(reader, env_prefix=lookup.prefix, env_ignore_empty=True)()
+        dotenv = _dotenv(lookup.folder)
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot read {lookup.folder / '.env'}: {error}; mend the file or remove it") from error
-    except pydantic_settings.SettingsError as error:
-        raise SettingsError(f"{lookup.prefix}*: {error}; a list or table is written as JSON") from None
+    yield ".env", _said(model, lookup.prefix, dotenv)
+    yield "environment", _said(model, lookup.prefix, os.environ)
     yield COMMAND_LINE, {name: value for name, value in lookup.given.items() if value is not None}
 
 
@@ -421,7 +419,9 @@ def _toml(path: Path) -> dict[str, Any]:
 
 
 def _dotenv(folder: Path) -> dict[str, str | None]:
-    from dotenv import dotenv_values  # noqa: PLC0415 (only the warnings need it by itself)
+    if not (folder / ".env").exists():
+        return {}
+    from dotenv import dotenv_values  # noqa: PLC0415 (where there is such a file)
 
     return dict(dotenv_values(folder / ".env", encoding="utf-8-sig"))
 
