@@ -7,7 +7,7 @@ What is read here follows one list in the full-text index, or walks through aler
 from __future__ import annotations
 
 from itertools import count
-from time import perf_counter
+from time import thread_time
 from typing import TYPE_CHECKING, TypeVar
 
 import apsw
@@ -35,7 +35,8 @@ count."""
 MOST_PAGES = 300
 """Of the file, that are copied from the system's cache: a millisecond."""
 MOST_SECONDS = 0.001
-"""Of intersecting lists: what the full-text index does by itself is not told by steps, but for each page of it that it reads."""
+"""Of the processor, for intersecting lists: what the full-text index does by itself is not told by steps, but it can be stopped
+whenever it reads a page."""
 _LOOK_OFTEN = 20
 """Steps: a few pages of the full-text index."""
 _LOOK_EVERY = 1_000
@@ -101,10 +102,10 @@ class Glance:
             self._reader = None
 
 
-def look_often(connection: apsw.Connection, clock: Callable[[], float] = perf_counter) -> None:
-    """Within a glance: have what follows end after ``MOST_SECONDS``, for it is to intersect lists."""
-    end = clock() + MOST_SECONDS
-    connection.set_progress_handler(lambda: clock() > end, _LOOK_OFTEN)
+def look_often(connection: apsw.Connection, clock: Callable[[], float] = thread_time) -> None:
+    """Within a glance: have what follows end after ``MOST_SECONDS`` or ``MOST_PAGES``, for it is to intersect lists."""
+    end, copied = clock() + MOST_SECONDS, _copied(connection)
+    connection.set_progress_handler(lambda: clock() > end or _copied(connection) - copied > MOST_PAGES, _LOOK_OFTEN)
 
 
 def short(root: Node | None, limit: int, most: int | None = None) -> bool:
