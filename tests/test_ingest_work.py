@@ -89,11 +89,13 @@ def counted_steps() -> Iterator[Callable[[], int]]:
         frame.f_trace_opcodes = True
         return note
 
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 looks for a frame that asks for them when tracing begins
     sys.settrace(begin)
     try:
         yield lambda: told
     finally:
         sys.settrace(None)
+    assert told, "this Python tells of no instructions"
 
 
 def taken(body: bytes) -> Page:
