@@ -117,8 +117,8 @@ async def save_when_told(store: Store) -> None:
         print(time.monotonic(), flush=True)
 
 
-def noop() -> str:
-    """Nothing."""
+async def noop() -> str:
+    """Nothing, on the event loop as our tools are: one that is not a coroutine function would be called in a thread."""
     return "ok"
 
 

@@ -6,8 +6,10 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+import anyio
 import apsw
 import pytest
+from anyio.lowlevel import checkpoint
 from contract_stores import save
 from loop_calls import called
 from model_vendor import START, record
@@ -31,6 +33,7 @@ from xdr_mcp.store.sqlite.glance import (
     short_count,
 )
 from xdr_mcp.store.sqlite.listing import asked, counted, listed
+from xdr_mcp.store.sqlite.store import GLANCES_A_TURN
 
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 
@@ -233,3 +236,23 @@ def test_what_fails_leaves_nothing_open(path: Path) -> None:
     glance.close()
     with pytest.raises(StoreUnusable, match="closed"):
         glance(read)
+
+
+@pytest.mark.anyio
+async def test_reads_that_follow_one_another_let_others_have_a_turn(tmp_path: Path) -> None:
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await checkpoint()
+
+    async with open_store(tmp_path / "store.db") as store, anyio.create_task_group() as others:
+        others.start_soon(count_turns)
+        await checkpoint()
+        before = turns
+        for _ in range(10 * GLANCES_A_TURN):
+            await store.last_seq()
+        assert 8 <= turns - before <= 12
+        others.cancel_scope.cancel()

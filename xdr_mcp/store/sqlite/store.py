@@ -5,6 +5,7 @@ Every method is one transaction or one snapshot; what it promises is told in ``i
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
     from xdr_mcp.query import Query
     from xdr_mcp.store.sqlite.database import Database
 
+GLANCES_A_TURN = 4
+"""Reads on the event loop that may follow one another before others have a turn, which costs more than most reads."""
+
 _T = TypeVar("_T")
 
 
@@ -68,6 +72,8 @@ class SqliteStore:
         self._last_save = anyio.Event()
         self._last_save.set()
         self._glance = Glance(path)
+        self._glances = 0
+        """Since the last turn of the event loop."""
         self._newest = 0
         self._bell = Bell(self._look)
 
@@ -230,7 +236,7 @@ class SqliteStore:
                 raise TooLong
             return work(connection)
 
-        return await self._glance_in_passing(glance, work)
+        return await self._glance_at(glance, work)
 
     # -- the followers' side
 
@@ -244,7 +250,7 @@ class SqliteStore:
 
     async def last_seq(self) -> int:
         """See ``Store.last_seq``."""
-        return await self._glance_in_passing(revisions.newest_seq)
+        return await self._glance_at(revisions.newest_seq)
 
     async def wait(self, after: int, timeout: float) -> bool:  # noqa: ASYNC109 (a time-out is an answer here)
         """See ``Store.wait``."""
@@ -338,20 +344,21 @@ class SqliteStore:
     async def _glance_at(
         self, work: Callable[[apsw.Connection], _T], otherwise: Callable[[apsw.Connection], _T] | None = None
     ) -> _T:
-        """What ``work`` reads in some microseconds, here, after everybody else's turn.
+        """What ``work`` reads in some microseconds, here.
 
         While somebody has the file locked, or when it takes longer, in a thread: by ``otherwise``, where there is another way.
         """
-        await checkpoint()
-        return await self._glance_in_passing(work, otherwise)
-
-    async def _glance_in_passing(
-        self, work: Callable[[apsw.Connection], _T], otherwise: Callable[[apsw.Connection], _T] | None = None
-    ) -> _T:
-        """The same at once, for what takes less time than a turn of the event loop, and is asked beside something else."""
+        if not self._glances:
+            asyncio.get_running_loop().call_soon(self._turned)
+        self._glances += 1
+        if self._glances > GLANCES_A_TURN:
+            await checkpoint()
         with explained(self._path), suppress(apsw.BusyError, TooLong):
             return self._glance(work)
         return await self._database.read(otherwise or work)
+
+    def _turned(self) -> None:
+        self._glances = 0
 
     def _look(self) -> int:
         """The newest seq, as far as it can be seen without waiting."""
