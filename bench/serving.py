@@ -39,6 +39,7 @@ from bench.reach import Reach
 from xdr_mcp.alert import Alert, Entity, EntityKind, Severity, Status
 from xdr_mcp.interfaces import Page, Record, Store
 from xdr_mcp.store import open_store
+from xdr_mcp.store.sqlite.bell import LOOK_EVERY
 
 TOKEN = "simulator-token"  # noqa: S105 (opens a simulation only)
 RECENT = "xdr://alerts/recent"
@@ -424,7 +425,7 @@ async def measure_notifications(database: Path, rounds: int, reach: Reach) -> No
                     delays: list[float] = []
                     before = cpu_of(running.pid)
                     for turn in range(rounds):
-                        await anyio.sleep(_QUIET)
+                        await anyio.sleep(_QUIET + LOOK_EVERY * turn / rounds)  # at any moment between two looks
                         saved = await saving(running, store, turn, here=place == "another process")
                         told = await anyio.to_thread.run_sync(listeners.told, number)
                         delays += [max(0.0, arrived - saved) for arrived in told]
