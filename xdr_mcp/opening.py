@@ -27,8 +27,9 @@ SWITCH_INTERVAL: Final = 0.0005
 """Seconds that a thread may keep Python's lock while others wait, a tenth of the default: while a page is made ready in one
 thread, the event loop answers and the thread that writes to the disk goes on."""
 
-_LARGE: Final = 256 * 1_024
-"""Bytes of memory from which it is mapped by itself."""
+_LARGE: Final = 512 * 1_024
+"""Bytes of memory from which it is mapped by itself: more than asyncio sets aside for each reading of a connection, a quarter of
+a megabyte, of which a request fills a hundredth. To map and unmap that took a tenth of a tool call."""
 _M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
 """From glibc's ``malloc.h``."""
 
