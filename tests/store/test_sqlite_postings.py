@@ -12,7 +12,7 @@ from strategies import alerts, texts
 from xdr_mcp.alert import Alert, Attack, Entity, EntityKind
 from xdr_mcp.query import texts_of
 from xdr_mcp.query.text import own_terms_of
-from xdr_mcp.store.sqlite.postings import posted, presence, token
+from xdr_mcp.store.sqlite.postings import _Remembered, posted, presence, token
 
 LONG = 5_000
 
@@ -53,6 +53,14 @@ def test_what_is_remembered_of_many_parts_is_bounded() -> None:
     finally:
         tracemalloc.stop()
     assert after - before < 5_000 * 4 * 400  # a value, its two tokens, its words
+
+
+def test_what_is_remembered_is_bounded_by_what_folding_made_of_it() -> None:
+    """Of a ligature it makes eighteen characters: files called so took 60 MB when those of their names were counted."""
+    remembered = _Remembered(lambda entity: ((entity.value * 18,), {entity.value: entity.value * 18}), 100_000)
+    for number in range(100):
+        assert remembered[Entity(EntityKind.FILE, f"{number:0100}")]
+    assert 5 < len(remembered) < 100_000 / (2 * 18 * 100)
 
 
 def test_what_is_long_is_not_remembered() -> None:

@@ -27,6 +27,8 @@ TEXT_LIMIT = 32_000
 
 _SHORT = 128
 """Most short values (products, rules, hosts) come back in alert after alert: their folded form is remembered."""
+_MOST_REMEMBERED = 2_048
+"""Of each kind. Folded, a short value may have eighteen times its length: 10 MB of each, whatever a vendor sends."""
 _WORD = re.compile(r"[^\W_]+")
 _ASCII_CONTROLS = dict.fromkeys((*range(32), 127), " ")
 _ASCII_WORDS = bytes(ord(chr(byte).lower()) if chr(byte).isalnum() else 32 for byte in range(128)) + bytes(128)
@@ -63,7 +65,7 @@ def _fold(text: str) -> str:
         text = folded
 
 
-_fold_again = lru_cache(maxsize=8_192)(_fold)
+_fold_again = lru_cache(maxsize=_MOST_REMEMBERED)(_fold)
 
 
 @lru_cache(maxsize=4_096)
@@ -100,7 +102,7 @@ def rare_line_of(text: str) -> str:
     return line if len(line) <= WORD_LIMIT else " ".join([word[:WORD_LIMIT] for word in found])
 
 
-_line_again = lru_cache(maxsize=8_192)(rare_line_of)
+_line_again = lru_cache(maxsize=_MOST_REMEMBERED)(rare_line_of)
 
 
 def value_of(text: str) -> str:
@@ -114,7 +116,7 @@ def rare_value_of(text: str) -> str:
     return folded if len(folded) <= VALUE_LIMIT else folded[:VALUE_LIMIT].rstrip()
 
 
-_value_again = lru_cache(maxsize=8_192)(rare_value_of)
+_value_again = lru_cache(maxsize=_MOST_REMEMBERED)(rare_value_of)
 
 
 def texts_of(alert: Alert) -> tuple[tuple[str, str], ...]:
@@ -239,7 +241,7 @@ def entity_terms(entity: Entity) -> tuple[tuple[str, str], ...]:
     return tuple([(kind, rare_value_of(form)) for form in forms_of(entity)])
 
 
-_entity_terms_again = lru_cache(maxsize=8_192)(entity_terms)
+_entity_terms_again = lru_cache(maxsize=_MOST_REMEMBERED)(entity_terms)
 
 
 def forms_of(entity: Entity) -> Iterator[str]:

@@ -7,6 +7,7 @@ in alert after alert is remembered ready made.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from msgspec import Struct, structs
@@ -86,7 +87,10 @@ def presence(field: str) -> str:
 
 
 class _Remembered(dict[_Part, _Found]):
-    """What parts are found by. All is forgotten when it has become much: so many characters, and a hundred for each part."""
+    """What parts are found by. All is forgotten when it has become much: so many characters, and a hundred for each part.
+
+    What folding makes of a character may be eighteen, so it is what is found that counts.
+    """
 
     def __init__(self, make: Callable[[_Part], _Found], most: int) -> None:
         self._make = make
@@ -95,12 +99,13 @@ class _Remembered(dict[_Part, _Found]):
 
     def __missing__(self, part: _Part) -> _Found:
         found = self._make(part)
-        length = sum(len(text) for text in structs.astuple(part) if text)
-        if length < _LONG:
-            self._held += 100 + length
+        if sum(len(text) for text in structs.astuple(part) if text) < _LONG:
+            tokens, texts = found
+            size = 100 + sum(map(len, chain(tokens, texts, texts.values())))
+            self._held += size
             if self._held > self._most:
                 self.clear()
-                self._held = 100 + length
+                self._held = size
             self[part] = found
         return found
 
@@ -134,6 +139,6 @@ def _rare(field: str, text: str) -> tuple[str, ...]:
     return (presence(field), token(field, value)) if value else ()
 
 
-_facts = _Remembered(_of_facts, 250_000)
-_attacks = _Remembered(_of_attack, 250_000)
-_entities = _Remembered(_of_entity, 1_000_000)
+_facts = _Remembered(_of_facts, 500_000)
+_attacks = _Remembered(_of_attack, 500_000)
+_entities = _Remembered(_of_entity, 3_000_000)
