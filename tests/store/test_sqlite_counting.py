@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +21,7 @@ from xdr_mcp.alert import Alert, Attack, Entity, EntityKind
 from xdr_mcp.interfaces import Page
 from xdr_mcp.query import Grouping, facets, parse
 from xdr_mcp.query.grouping import _OWN, _TIMES, UNITS
-from xdr_mcp.store.sqlite.counting import grouped
+from xdr_mcp.store.sqlite.counting import _Tally, grouped
 from xdr_mcp.store.sqlite.file import migrations, open_writer
 from xdr_mcp.store.sqlite.listing import asked
 from xdr_mcp.store.sqlite.revisions import body_of
@@ -77,3 +78,22 @@ def test_counting_an_alert_takes_few_calls(connection: apsw.Connection, by: str,
         sys.setprofile(None)
     assert told.total == ALERTS
     assert number < most * ALERTS
+
+
+def test_little_is_kept_of_alerts_that_each_say_much_that_is_new() -> None:
+    """70 MB of a thousand alerts were kept, when it was alerts that were counted."""
+    tally = _Tally(facets(["host"]))
+    tracemalloc.start()
+    try:
+        for number in range(1_000):
+            spelled = "".join(
+                letter.upper() if number >> place & 1 else letter for place, letter in enumerate("abcdefghij")
+            )
+            hosts = tuple(Entity(EntityKind.HOST, f"{host}{spelled}{'x' * 3_500}") for host in range(20))
+            tally.add(record("1", START, entities=hosts).alert, number)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8_000_000
+    told = tally.told(50)
+    assert (told.total, {group.count for group in told.groups}, len(told.groups)) == (1_000, {1_000}, 20)

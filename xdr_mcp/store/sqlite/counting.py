@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 MOST_GROUPS = 100_000
 """What is kept in memory while counting: 46 MB of file hashes."""
-MOST_SAID = 10_000
-"""What is kept besides, of different things that alerts say."""
+MOST_SAID = 2_000_000
+"""What is kept besides, of different things that alerts say: characters, and a hundred for each value."""
 
 _Values: TypeAlias = tuple[str | None, ...]
 
@@ -70,6 +70,7 @@ class _Tally:
         self.grouping = Grouping(by)
         self.total = 0
         self._said: dict[tuple[Hashable, ...], _Said] = {}
+        self._held = 0
         self._groups: dict[_Values, _Group] = {}
 
     def add(self, alert: Alert, key: int) -> None:
@@ -78,7 +79,10 @@ class _Tally:
         said = self._said.get(own)
         if said is None:
             self._said[own] = _Said(1, key)
-            if len(self._said) == MOST_SAID:
+            self._held += 100 + sum(
+                [100 * len(values) + len("".join(values)) for values in own if type(values) is tuple]
+            )
+            if self._held >= MOST_SAID:
                 self._bring_into_groups()
         else:
             said.count += 1
@@ -94,6 +98,7 @@ class _Tally:
             for group, shown in self.grouping.groups(own):
                 self._put(group, said.count, said.key, shown)
         self._said.clear()
+        self._held = 0
 
     def _put(self, group: _Values, count: int, key: int, shown: _Values) -> None:
         known = self._groups.get(group)
