@@ -57,7 +57,11 @@ def test_what_is_remembered_of_many_parts_is_bounded() -> None:
 
 def test_what_is_remembered_is_bounded_by_what_folding_made_of_it() -> None:
     """Of a ligature it makes eighteen characters: files called so took 60 MB when those of their names were counted."""
-    remembered = _Remembered(lambda entity: ((entity.value * 18,), {entity.value: entity.value * 18}), 100_000)
+
+    def ligatures(entity: Entity) -> tuple[tuple[str, ...], dict[str, str]]:
+        return (entity.value * 18,), {entity.value: entity.value * 18}
+
+    remembered = _Remembered(ligatures, 100_000)
     for number in range(100):
         assert remembered[Entity(EntityKind.FILE, f"{number:0100}")]
     assert 5 < len(remembered) < 100_000 / (2 * 18 * 100)
