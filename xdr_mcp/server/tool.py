@@ -67,7 +67,7 @@ def _explained(error: ValidationError) -> str:
 
 
 def alert_tool(function: Callable[..., Any], title: str, description: str, output: dict[str, Any]) -> Tool:
-    """A read-only tool with lean schemas. Made by hand: ``Tool.from_function`` takes twice as long for what is dropped here."""
+    """A read-only tool with lean schemas. Made by hand: ``Tool.from_function`` makes more, which is dropped here."""
     metadata = func_metadata(function, skip_names=[_CONTEXT], structured_output=False)
     metadata.output_schema = output
     return AlertTool(
