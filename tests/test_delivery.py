@@ -175,8 +175,11 @@ async def test_a_position_that_cannot_be_moved_ends_delivery_with_the_reason(tmp
                     disk.before = FailOnce("write", 1, apsw.FullError)
                     await receiver.send(changes)
 
+            delivery = Delivery(Filling(), store, holder="test:1:a")
+            delivery._failures = 7
             with pytest.raises(StoreError, match="the disk is full"):
-                await Delivery(Filling(), store, holder="test:1:a").drain()
+                await delivery.drain()
+            assert delivery._failures == 7  # it is tried again ever more rarely
             disk.before = lambda _: None
             assert await Delivery(receiver, store, holder="test:1:a").drain() > 0
             assert await store.position("receiver") == BATCH + 1

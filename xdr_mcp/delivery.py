@@ -23,7 +23,7 @@ from xdr_mcp.overlap import side_by_side
 log = logging.getLogger(__name__)
 
 BATCH = 500
-"""Changes that are sent at once at most; the archive flushes the disk twice a batch. Two batches are held at times, 3 MB each."""
+"""Changes that are sent at once at most; the archive flushes the disk twice a batch. One batch is held, mostly 3 MB."""
 LONGEST_BACKOFF = 60.0
 MOST_UNFORESEEN = 5
 """Failures in a row that no sink should have, before a batch is offered one by one and what fails again is set aside."""
@@ -49,7 +49,7 @@ class Delivery:
         self._holder = holder
         self._clock = clock
         self._failures = 0
-        """Failures since something was delivered last."""
+        """Failures since the saved position moved last."""
         self._unforeseen = 0
 
     async def run(self) -> None:
@@ -129,7 +129,7 @@ class Delivery:
                     await self._deliver(batch)
                     position = batch[-1].seq
                     delivered += len(batch)
-                    self._failures = self._unforeseen = 0
+                    self._unforeseen = 0
                     progress(delivered)
                     del batch  # before the next is held
                     with suppress(anyio.WouldBlock):  # a move is due already
@@ -139,6 +139,7 @@ class Delivery:
             async with moving:
                 async for _ in moving:
                     await self._store.move(self._sink.name, position)
+                    self._failures = 0
 
         await side_by_side(deliver, move)
         return position, delivered
