@@ -21,6 +21,7 @@ from xdr_mcp.query import Query, parse
 from xdr_mcp.store import open_store
 from xdr_mcp.store.sqlite.file import migrations
 from xdr_mcp.store.sqlite.glance import (
+    LARGEST,
     MOST_COUNTED,
     MOST_PAGES,
     MOST_ROWS,
@@ -210,6 +211,26 @@ def test_what_reads_many_pages_is_too_long(path: Path) -> None:
     assert steps["SQLITE_STMTSTATUS_VM_STEP"] < MOST_STEPS / 2
     assert glance(lambda connection: connection.execute("SELECT x FROM t LIMIT 1").get) == 1  # nothing was broken
     glance.close()
+
+
+@pytest.mark.anyio
+async def test_what_is_large_is_read_in_a_thread(tmp_path: Path) -> None:
+    """On the event loop, 30 MB of one record took 35 milliseconds, and a page of large alerts 20."""
+    large = "x" * LARGEST
+    made = record("large", START, description=large)
+    async with open_store(tmp_path / "store.db") as store:
+        await save(store, record("small", START), made)
+
+        async def get(vendor_id: str) -> None:
+            told = await store.get(f"model/{vendor_id}")
+            assert told is not None
+            assert told.alert.vendor_id == vendor_id
+
+        async def find() -> None:
+            assert [alert.description for alert in (await store.find(Query(), 10)).alerts] == [large, ""]
+
+        for work, hops in ((partial(get, "large"), 1), (find, 1), (partial(get, "small"), 0)):
+            assert (await called(work))["anyio.to_thread.run_sync"] == hops
 
 
 def test_a_locked_file_is_not_waited_for(path: Path) -> None:

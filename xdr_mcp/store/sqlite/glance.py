@@ -37,6 +37,8 @@ MOST_PAGES = 300
 MOST_SECONDS = 0.001
 """Of the processor, for intersecting lists: what the full-text index does by itself is not told by steps, but it can be stopped
 whenever it reads a page."""
+LARGEST = 32 * 1024
+"""Bytes of a value, such as an alert or its record: of a hundred alerts that are larger, reading alone takes long."""
 _LOOK_OFTEN = 20
 """Steps: a few pages of the full-text index."""
 _LOOK_EVERY = 1_000
@@ -64,7 +66,7 @@ class Glance:
         Raises:
             StoreUnusable: it was closed, or a newer program has upgraded the file.
             apsw.BusyError: somebody has the file locked, for a moment.
-            TooLong: it would take more than ``MOST_STEPS`` or ``MOST_PAGES``.
+            TooLong: it would take more than ``MOST_STEPS`` or ``MOST_PAGES``, or a value that is larger than ``LARGEST``.
         """
         if self._closed:
             raise StoreUnusable(f"The store {self._path} was closed. Open it again")
@@ -87,9 +89,10 @@ class Glance:
             return next(looks) > MOST_STEPS // _LOOK_EVERY or _copied(connection) - copied > MOST_PAGES
 
         connection.set_progress_handler(too_far, _LOOK_EVERY)
+        connection.limit(apsw.SQLITE_LIMIT_LENGTH, LARGEST)
         try:
             return work(connection)
-        except (apsw.InterruptError, TooLong):
+        except (apsw.InterruptError, apsw.TooBigError, TooLong):
             return TooLong()
         finally:
             connection.set_progress_handler(None)
