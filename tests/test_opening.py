@@ -26,14 +26,14 @@ for thread in threads:
 for thread in threads:
     thread.join()
 del threads, thread
-bytes(4_000_000)  # glibc would no longer map what is smaller than the largest that was given back
+bytes(30_000_000)  # glibc would no longer map what is smaller than the largest that was given back
 libc = ctypes.CDLL(None)
 libc.fdopen.restype = ctypes.c_void_p
 out = ctypes.c_void_p(libc.fdopen(1, b"w"))
 libc.malloc_info(0, out)
-large = bytes(1_000_000)
+large = bytes(25_000_000)  # more than is free in the heap, which is asked first
 libc.malloc_info(0, out)
-reading = bytes(256 * 1_024)
+readings = [bytes(256 * 1_024) for _ in range(100)]
 libc.malloc_info(0, out)
 libc.fflush(out)
 """
@@ -57,8 +57,8 @@ def told_by(program: str) -> str:
 def test_threads_share_one_heap_and_a_large_page_has_a_mapping_of_its_own() -> None:
     told = told_by(_HEAPS)
     assert told.count("<heap nr=") == 3  # one each time
-    before, large, reading = map(int, re.findall(r'<total type="mmap" count="(\d+)"', told))
-    assert (large, reading) == (before + 1, before + 1)  # what asyncio sets aside for a reading is in the heap
+    before, large, readings = map(int, re.findall(r'<total type="mmap" count="(\d+)"', told))
+    assert (large, readings) == (before + 1, before + 1)  # what asyncio sets aside for a reading is in the heap
 
 
 def test_a_python_without_libffi_will_do() -> None:
