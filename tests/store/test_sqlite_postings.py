@@ -11,7 +11,7 @@ from strategies import alerts, texts
 
 from xdr_mcp.alert import Alert, Attack, Entity, EntityKind
 from xdr_mcp.query import texts_of
-from xdr_mcp.query.text import own_terms_of
+from xdr_mcp.query.text import READ_LIMIT, own_terms_of
 from xdr_mcp.store.sqlite.postings import _Remembered, posted, presence, token
 
 LONG = 5_000
@@ -40,6 +40,28 @@ def test_an_alert_is_found_by_its_texts_values_and_levels_whatever_is_remembered
         levels = {f"s{alert.severity.rank}", f"w{alert.status.ocsf_id}", f"v{alert.verdict.ocsf_id}"}
         values = {made for field, value in own_terms_of(alert) for made in (token(field, value), presence(field))}
         assert set(tokens.split(" ")) == {"everything", *levels, *values}
+
+
+def test_of_an_alert_that_hides_its_text_far_behind_as_much_is_found_by_either_way() -> None:
+    alert = record(
+        "a" + "\N{ZERO WIDTH SPACE}" * READ_LIMIT + "b", START, rule_name="the rule", labels=("é" * 9,)
+    ).alert
+    *columns, tokens = posted(alert)
+    assert columns == [text for _, text in texts_of(alert)]
+    assert columns[2] == "a the rule " + "e" * 9
+    assert {token(field, value) for field, value in own_terms_of(alert)} <= set(tokens.split(" "))
+
+
+def test_little_memory_is_taken_to_fold_a_text_however_long_it_is() -> None:
+    """80 MB for a million of them, and 500 for a message that fills an answer."""
+    alert = record("a", START, description="é" * 1_000_000).alert
+    tracemalloc.start()
+    try:
+        posted(alert)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000_000
 
 
 def test_what_is_remembered_of_many_parts_is_bounded() -> None:

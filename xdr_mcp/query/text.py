@@ -25,6 +25,9 @@ WORD_LIMIT = 256
 TEXT_LIMIT = 32_000
 """A text column is cut after this many folded characters: at most 16,000 words, as many as a tsvector can place."""
 
+READ_LIMIT = 100_000
+"""No more of a text is folded than so many characters, three times what is kept of it: each takes up to half a kilobyte meanwhile."""
+
 _SHORT = 128
 """Most short values (products, rules, hosts) come back in alert after alert: their folded form is remembered."""
 _MOST_REMEMBERED = 2_048
@@ -97,7 +100,8 @@ def line_of(text: str) -> str:
 
 def rare_line_of(text: str) -> str:
     """The same of a text that seldom comes back, and is not worth remembering."""
-    found = text.encode().translate(_ASCII_WORDS).decode().split() if text.isascii() else _WORD.findall(_fold(text))
+    read = text[:READ_LIMIT]
+    found = read.encode().translate(_ASCII_WORDS).decode().split() if read.isascii() else _WORD.findall(_fold(read))
     line = " ".join(found)
     return line if len(line) <= WORD_LIMIT else " ".join([word[:WORD_LIMIT] for word in found])
 
@@ -112,7 +116,7 @@ def value_of(text: str) -> str:
 
 def rare_value_of(text: str) -> str:
     """The same of a text that seldom comes back, such as an id, and is not worth remembering."""
-    folded = _fold(text)
+    folded = _fold(text[:READ_LIMIT])
     return folded if len(folded) <= VALUE_LIMIT else folded[:VALUE_LIMIT].rstrip()
 
 
@@ -124,10 +128,13 @@ def texts_of(alert: Alert) -> tuple[tuple[str, str], ...]:
 
     ``other`` holds what free text is expected to find besides: ids, rule, product, assignee, ATT&CK, labels, entities.
     """
+    others = dict.fromkeys(_other(alert))
+    other = " ".join(others)  # folded in one go, unless not all of it would be read then
+    line = line_of(other) if len(other) <= READ_LIMIT else " ".join(filter(None, map(line_of, others)))
     return (
         ("title", column_of(line_of(alert.title))),
         ("description", column_of(line_of(alert.description))),
-        ("other", column_of(line_of(" ".join(dict.fromkeys(_other(alert)))))),
+        ("other", column_of(line)),
     )
 
 
