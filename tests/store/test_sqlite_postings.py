@@ -53,7 +53,7 @@ def test_of_an_alert_that_hides_its_text_far_behind_as_much_is_found_by_either_w
 
 
 def test_little_memory_is_taken_to_fold_a_text_however_long_it_is() -> None:
-    """80 MB for a million of them, and 500 for a message that fills an answer."""
+    """32 MB for a million of them, and 500 for a message that fills an answer."""
     alert = record("a", START, description="é" * 1_000_000).alert
     tracemalloc.start()
     try:
