@@ -34,7 +34,6 @@ from xdr_mcp.store.sqlite.glance import (
     short_count,
 )
 from xdr_mcp.store.sqlite.listing import asked, counted, listed
-from xdr_mcp.store.sqlite.store import GLANCES_A_TURN
 
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 
@@ -261,19 +260,17 @@ def test_what_fails_leaves_nothing_open(path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_reads_that_follow_one_another_let_others_have_a_turn(tmp_path: Path) -> None:
-    turns = 0
+    turned = anyio.Event()
 
-    async def count_turns() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await checkpoint()
+    async def turn() -> None:
+        turned.set()
 
     async with open_store(tmp_path / "store.db") as store, anyio.create_task_group() as others:
-        others.start_soon(count_turns)
         await checkpoint()
-        before = turns
-        for _ in range(10 * GLANCES_A_TURN):
+        others.start_soon(turn)
+        with pytest.raises(StopIteration):
+            store.last_seq().send(None)  # the first waits for nobody
+        assert not turned.is_set()
+        for _ in range(20_000):  # a hundred take longer than a millisecond
             await store.last_seq()
-        assert 8 <= turns - before <= 12
-        others.cancel_scope.cancel()
+        assert turned.is_set()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -55,8 +56,8 @@ if TYPE_CHECKING:
     from xdr_mcp.query import Query
     from xdr_mcp.store.sqlite.database import Database
 
-GLANCES_A_TURN = 4
-"""Reads on the event loop that may follow one another before others have a turn, which costs more than most reads."""
+TURN = 0.001
+"""Seconds of reading on the event loop after which others have a turn before the next read; a turn costs more than most reads."""
 
 _T = TypeVar("_T")
 
@@ -72,7 +73,7 @@ class SqliteStore:
         self._last_save = anyio.Event()
         self._last_save.set()
         self._glance = Glance(path)
-        self._glances = 0
+        self._glanced = 0.0
         """Since the last turn of the event loop."""
         self._newest = 0
         self._bell = Bell(self._look)
@@ -348,17 +349,20 @@ class SqliteStore:
 
         While somebody has the file locked, or when it takes longer, in a thread: by ``otherwise``, where there is another way.
         """
-        if not self._glances:
-            asyncio.get_running_loop().call_soon(self._turned)
-        self._glances += 1
-        if self._glances > GLANCES_A_TURN:
+        if self._glanced > TURN:
             await checkpoint()
-        with explained(self._path), suppress(apsw.BusyError, TooLong):
-            return self._glance(work)
+        if not self._glanced:
+            asyncio.get_running_loop().call_soon(self._turned)
+        began = perf_counter()
+        try:
+            with explained(self._path), suppress(apsw.BusyError, TooLong):
+                return self._glance(work)
+        finally:
+            self._glanced += perf_counter() - began
         return await self._database.read(otherwise or work)
 
     def _turned(self) -> None:
-        self._glances = 0
+        self._glanced = 0.0
 
     def _look(self) -> int:
         """The newest seq, as far as it can be seen without waiting."""
