@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from strategies import NOW, alerts, queries, quoted, texts
 
@@ -40,6 +40,7 @@ from xdr_mcp.query import (
     words_of,
 )
 from xdr_mcp.query.parser import MAX_CONDITIONS, MAX_DEPTH, MAX_LENGTH
+from xdr_mcp.query.text import TEXT_LIMIT, _plain, column_of, line_of, value_of
 
 GUIDE = Path(__file__).parent.parent / "docs" / "query-language.md"
 
@@ -108,6 +109,51 @@ RANSOM = alert(
 @example("\u0345")
 def test_folding_what_is_folded_changes_nothing(text: str) -> None:
     assert fold(fold(text)) == fold(text)
+
+
+def fold_whole(text: str) -> str:
+    """As folding is defined: all of the text, until nothing changes."""
+    while True:
+        folded = " ".join("".join(map(_plain, unicodedata.normalize("NFKD", text).casefold())).split())
+        if folded == text:
+            return folded
+        text = folded
+
+
+@given(st.text(st.characters() | st.sampled_from("\u0345\u0301\u0327ᾳΰﷺ\u1160각 ") | st.characters(categories=["M"])))
+def test_text_is_folded_character_by_character_as_it_is_folded_whole(text: str) -> None:
+    assert fold(text) == fold_whole(text)
+
+
+def test_every_character_is_folded_beside_others_as_it_is_folded_whole() -> None:
+    characters = "".join(map(chr, range(sys.maxunicode + 1)))
+    assert fold(characters) == fold_whole(characters)
+
+
+def test_characters_that_change_places_leave_nothing_or_the_same_letter() -> None:
+    """So that it does not matter what stands beside them."""
+    moving = [character for character in map(chr, range(sys.maxunicode + 1)) if unicodedata.combining(character)]
+    assert {fold(character) for character in moving} == {"", "\N{GREEK SMALL LETTER IOTA}"}
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        texts | st.sampled_from(["ﷺ" * 300, " " * 5_000, "\u200b" * 5_000, "é" * 4_000, "x" * 4_095]), max_size=3
+    ).map("".join)
+)
+def test_a_value_is_what_is_folded_of_all_its_text(text: str) -> None:
+    assert value_of(text) == fold_whole(text)[:VALUE_LIMIT].rstrip()
+
+
+@settings(deadline=None)
+@given(
+    st.lists(texts | st.sampled_from(["ﷺ. " * 2_000, "-" * 33_000, "é " * 8_000, "y" * 31_999]), max_size=3).map(
+        "".join
+    )
+)
+def test_a_column_holds_what_is_folded_of_all_its_text(text: str) -> None:
+    assert column_of(text) == line_of(text)[:TEXT_LIMIT].rstrip()
 
 
 def test_every_character_folds_to_a_fixed_point() -> None:

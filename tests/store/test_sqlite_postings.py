@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
+from collections import Counter
+from types import FrameType
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_vendor import START, record
@@ -11,7 +16,7 @@ from strategies import alerts, texts
 
 from xdr_mcp.alert import Alert, Attack, Entity, EntityKind
 from xdr_mcp.query import texts_of
-from xdr_mcp.query.text import READ_LIMIT, own_terms_of
+from xdr_mcp.query.text import READ_LIMIT, TEXT_LIMIT, VALUE_LIMIT, _fold, _plain, own_terms_of
 from xdr_mcp.store.sqlite.postings import _Remembered, posted, presence, token
 
 LONG = 5_000
@@ -62,6 +67,50 @@ def test_little_memory_is_taken_to_fold_a_text_however_long_it_is() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 10_000_000
+
+
+def of_many(values: list[str]) -> list[Alert]:
+    """Alerts that have these as files, as addresses, and as labels."""
+    parts: list[dict[str, Any]] = [
+        {"entities": tuple(Entity(EntityKind.FILE, value) for value in values)},
+        {"entities": tuple(Entity(EntityKind.IP, value) for value in values)},
+        {"labels": tuple(values)},
+    ]
+    return [record("1", START, **part).alert for part in parts]
+
+
+def folding(alert: Alert) -> Counter[str]:
+    """How many characters are read for an alert, and how many are looked up."""
+    told: Counter[str] = Counter()
+
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_code is _fold.__code__:
+            told["read"] += len(frame.f_locals["text"])
+        elif event == "call" and frame.f_code is _plain.__code__:
+            told["looked up"] += 1
+
+    sys.setprofile(note)
+    try:
+        posted(alert)
+    finally:
+        sys.setprofile(None)
+    return told
+
+
+@pytest.mark.parametrize("kind", range(3))
+def test_each_value_of_an_alert_is_folded_once_and_few_characters_are_looked_up(kind: int) -> None:
+    """An alert of 3 MB of ligatures took ten seconds."""
+    told = folding(of_many([f"{number}" + "ﷺ" * LONG for number in range(100)])[kind])
+    assert 100 * VALUE_LIMIT <= told["read"] < 100 * VALUE_LIMIT + 2 * LONG + 1_000
+    assert told["looked up"] < 1_000
+
+
+@pytest.mark.parametrize("kind", range(3))
+def test_no_more_of_the_values_of_an_alert_is_found_as_text_than_one_column_holds(kind: int) -> None:
+    alert = of_many([f"{number}" + "ﷺ. é" * LONG for number in range(20)])[kind]
+    *columns, _ = posted(alert)
+    assert columns == [text for _, text in texts_of(alert)]
+    assert TEXT_LIMIT - 10 < len(columns[2]) <= TEXT_LIMIT
 
 
 def test_what_is_remembered_of_many_parts_is_bounded() -> None:

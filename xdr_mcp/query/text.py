@@ -16,7 +16,7 @@ from msgspec import Struct
 from xdr_mcp.alert import Alert, Attack, Entity, EntityKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 VALUE_LIMIT = 4_096
 """A keyword value is cut after this many folded characters; so is the value a query asks for."""
@@ -32,6 +32,8 @@ _SHORT = 128
 """Most short values (products, rules, hosts) come back in alert after alert: their folded form is remembered."""
 _MOST_REMEMBERED = 2_048
 """Of each kind. Folded, a short value may have eighteen times its length: 10 MB of each, whatever a vendor sends."""
+_MOST_CHARACTERS = 65_536
+"""Whose folded form is remembered: 5 MB. With fewer, a text could go through so many that each is folded anew."""
 _WORD = re.compile(r"[^\W_]+")
 _ASCII_CONTROLS = dict.fromkeys((*range(32), 127), " ")
 _ASCII_WORDS = bytes(ord(chr(byte).lower()) if chr(byte).isalnum() else 32 for byte in range(128)) + bytes(128)
@@ -61,17 +63,32 @@ def _fold(text: str) -> str:
         if not lower.isprintable():
             lower = lower.translate(_ASCII_CONTROLS)
         return " ".join(lower.split()) if " " in lower else lower
-    while True:
-        folded = " ".join("".join(map(_plain, unicodedata.normalize("NFKD", text).casefold())).split())
-        if folded == text:
-            return folded
-        text = folded
+    return " ".join(text.translate(_folded).split())
 
 
 _fold_again = lru_cache(maxsize=_MOST_REMEMBERED)(_fold)
 
 
-@lru_cache(maxsize=4_096)
+class _Folded(dict[int, int | str]):
+    """What each character becomes, whatever stands beside it: NFKD reorders marks only, which leave nothing or the same letter."""
+
+    def __missing__(self, point: int) -> int | str:
+        if len(self) >= _MOST_CHARACTERS:
+            self.clear()
+        character = chr(point)
+        folded = _folded_character(character)
+        found = self[point] = point if folded == character else folded
+        return found
+
+
+def _folded_character(text: str) -> str:
+    while True:
+        folded = "".join(map(_plain, unicodedata.normalize("NFKD", text).casefold()))
+        if folded == text:
+            return folded
+        text = folded
+
+
 def _plain(character: str) -> str:
     """What a character counts as: itself, a blank, U+FFFD, or nothing where it only changes or hides its neighbours."""
     category = unicodedata.category(character)
@@ -82,6 +99,9 @@ def _plain(character: str) -> str:
     if category[0] == "M" or category == "Cf" or character in _HANGUL_FILLERS:
         return ""
     return character
+
+
+_folded = _Folded()
 
 
 def words_of(text: str) -> tuple[str, ...]:
@@ -116,8 +136,10 @@ def value_of(text: str) -> str:
 
 def rare_value_of(text: str) -> str:
     """The same of a text that seldom comes back, such as an id, and is not worth remembering."""
-    folded = _fold(text[:READ_LIMIT])
-    return folded if len(folded) <= VALUE_LIMIT else folded[:VALUE_LIMIT].rstrip()
+    folded = _fold(text[:VALUE_LIMIT])
+    if len(text) > VALUE_LIMIT > len(folded):
+        folded = _fold(text[:READ_LIMIT])
+    return folded[:VALUE_LIMIT].rstrip()
 
 
 _value_again = lru_cache(maxsize=_MOST_REMEMBERED)(rare_value_of)
@@ -128,19 +150,31 @@ def texts_of(alert: Alert) -> tuple[tuple[str, str], ...]:
 
     ``other`` holds what free text is expected to find besides: ids, rule, product, assignee, ATT&CK, labels, entities.
     """
-    others = dict.fromkeys(_other(alert))
-    other = " ".join(others)  # folded in one go, unless not all of it would be read then
-    line = line_of(other) if len(other) <= READ_LIMIT else " ".join(filter(None, map(line_of, others)))
     return (
-        ("title", column_of(line_of(alert.title))),
-        ("description", column_of(line_of(alert.description))),
-        ("other", column_of(line)),
+        ("title", column_of(alert.title)),
+        ("description", column_of(alert.description)),
+        ("other", column_of_lines(map(line_of, dict.fromkeys(_other(alert))))),
     )
 
 
-def column_of(line: str) -> str:
-    """A text column of these words."""
-    return line if len(line) <= TEXT_LIMIT else line[:TEXT_LIMIT].rstrip()
+def column_of(text: str) -> str:
+    """A text column of this text."""
+    line = line_of(text[:TEXT_LIMIT])
+    if len(text) > TEXT_LIMIT > len(line):
+        line = line_of(text)
+    return line[:TEXT_LIMIT].rstrip()
+
+
+def column_of_lines(lines: Iterable[str]) -> str:
+    """A text column of these words. No more lines are asked for than it can hold."""
+    kept = []
+    left = TEXT_LIMIT
+    for line in filter(None, lines):
+        kept.append(line)
+        left -= len(line) + 1
+        if left < 0:
+            break
+    return " ".join(kept)[:TEXT_LIMIT].rstrip()
 
 
 def _other(alert: Alert) -> list[str]:
@@ -245,7 +279,7 @@ def attack_terms(attack: Attack) -> Iterator[tuple[str, str]]:
 def entity_terms(entity: Entity) -> tuple[tuple[str, str], ...]:
     """(field, folded value) of an entity."""
     kind = entity.kind.value
-    return tuple([(kind, rare_value_of(form)) for form in forms_of(entity)])
+    return tuple([(kind, rare_value_of(form)) for form in dict.fromkeys(forms_of(entity))])
 
 
 _entity_terms_again = lru_cache(maxsize=_MOST_REMEMBERED)(entity_terms)

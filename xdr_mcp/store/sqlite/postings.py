@@ -15,9 +15,11 @@ from msgspec import Struct, structs
 from xdr_mcp.alert import EntityKind, Severity, Status, Verdict
 from xdr_mcp.query.text import (
     SHORTENED,
+    TEXT_LIMIT,
     attack_terms,
     attack_texts,
     column_of,
+    column_of_lines,
     entity_terms,
     facts_of,
     line_of,
@@ -50,25 +52,30 @@ def posted(alert: Alert) -> tuple[str, str, str, str]:
     tokens = ["everything", _SEVERITIES[alert.severity], _STATUSES[alert.status], _VERDICTS[alert.verdict]]
     tokens += _rare("id", alert.id)
     tokens += _rare("id", alert.vendor_id)
-    lines = {alert.vendor_id: rare_line_of(alert.vendor_id)}
+    lines: dict[str, str | None] = {alert.vendor_id: rare_line_of(alert.vendor_id)}  # None: when there is room for it
     parts = [_facts[facts_of(alert)], *[_attacks[attack] for attack in alert.attacks]]
     for found, texts in parts:
         tokens += found
         lines.update(texts)
     for label in alert.labels:
         tokens += _tokens([("label", value_of(label))])
-        lines[label] = line_of(label)
+        lines[label] = line_of(label) if len(label) < _LONG else None
     for entity in alert.entities:
-        if name := _UNSHORTENED.get(entity.kind):
+        if len(entity.value) >= _LONG:
+            tokens += _tokens(entity_terms(entity))
+            lines[entity.value] = None
+        elif name := _UNSHORTENED.get(entity.kind):
             tokens += _rare(name, entity.value)
             lines[entity.value] = rare_line_of(entity.value)
         else:
             found, texts = _entities[entity]
             tokens += found
             lines.update(texts)
-    title, description = column_of(line_of(alert.title)), column_of(line_of(alert.description))
-    other = column_of(_BLANK.join(filter(None, lines.values())))
-    return title, description, other, _BLANK.join(dict.fromkeys(tokens))
+    if None in lines.values():
+        other = column_of_lines(rare_line_of(text) if line is None else line for text, line in lines.items())
+    else:
+        other = _BLANK.join(filter(None, lines.values()))[:TEXT_LIMIT].rstrip()
+    return column_of(alert.title), column_of(alert.description), other, _BLANK.join(dict.fromkeys(tokens))
 
 
 def token(field: str, value: str) -> str:
