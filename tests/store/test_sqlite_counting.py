@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -18,10 +18,11 @@ from msgspec.json import Decoder
 from strategies import alerts, storable_texts
 
 from xdr_mcp.alert import Alert, Attack, Entity, EntityKind
+from xdr_mcp.errors import QueryError
 from xdr_mcp.interfaces import Page
 from xdr_mcp.query import Grouping, facets, parse
 from xdr_mcp.query.grouping import _OWN, _TIMES, UNITS
-from xdr_mcp.store.sqlite.counting import _Tally, grouped
+from xdr_mcp.store.sqlite.counting import MOST_NAMED, MOST_SAID, _Tally, grouped
 from xdr_mcp.store.sqlite.file import migrations, open_writer
 from xdr_mcp.store.sqlite.listing import asked
 from xdr_mcp.store.sqlite.revisions import body_of
@@ -97,3 +98,26 @@ def test_little_is_kept_of_alerts_that_each_say_much_that_is_new() -> None:
     assert peak < 8_000_000
     told = tally.told(50)
     assert (told.total, {group.count for group in told.groups}, len(told.groups)) == (1_000, {1_000}, 20)
+
+
+def tallied(labels: Iterable[str]) -> int:
+    """How many of them are counted before that is refused."""
+    tally = _Tally(facets(["label"]))
+
+    def every() -> None:
+        for label in labels:
+            tally.add(record("1", START, labels=(label,)).alert, tally.total)
+
+    with pytest.raises(QueryError, match="characters in the groups by label; ask about fewer alerts"):
+        every()
+    return tally.total
+
+
+def test_groups_that_have_long_names_are_refused_before_they_are_many() -> None:
+    """A hundred thousand of 4,096 characters would be 800 MB."""
+    assert tallied(f"{number:04096}" for number in range(10_000)) * 2 * 4_096 < MOST_NAMED + 2 * MOST_SAID
+
+
+def test_a_name_that_is_spelled_ever_longer_is_refused_too() -> None:
+    spelled = (f"{number % 500}" + " " * 50 * number for number in range(10_000))
+    assert tallied(spelled) < 10_000 / 2

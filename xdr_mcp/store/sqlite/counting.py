@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MOST_GROUPS = 100_000
 """What is kept in memory while counting: 46 MB of file hashes."""
+MOST_NAMED = 30_000_000
+"""Characters of the groups' values, folded and as they are spelled: a value may have thousands."""
 MOST_SAID = 2_000_000
 """What is kept besides, of different things that alerts say: characters, and a hundred for each value."""
 
@@ -72,6 +74,7 @@ class _Tally:
         self._said: dict[tuple[Hashable, ...], _Said] = {}
         self._held = 0
         self._groups: dict[_Values, _Group] = {}
+        self._named = 0
 
     def add(self, alert: Alert, key: int) -> None:
         self.total += 1
@@ -105,15 +108,22 @@ class _Tally:
         if known is not None:
             known.count += count
             if known.key < key:
+                self._name(_size(shown) - _size(known.shown))
                 known.key, known.shown = key, shown
             return
         if len(self._groups) == MOST_GROUPS:
-            named = ", ".join(facet.name for facet in self.by)
-            reason = (
-                f"There are more than {MOST_GROUPS} groups by {named}; ask about fewer alerts, such as those since:-24h"
-            )
-            raise QueryError("", 0, 0, reason)
+            raise self._refusal(f"There are more than {MOST_GROUPS} groups")
+        self._name(_size(group) + _size(shown))
         self._groups[group] = _Group(count, key, shown)
+
+    def _name(self, characters: int) -> None:
+        self._named += characters
+        if self._named > MOST_NAMED:
+            raise self._refusal(f"There are more than {MOST_NAMED} characters in the groups")
+
+    def _refusal(self, reason: str) -> QueryError:
+        named = ", ".join(facet.name for facet in self.by)
+        return QueryError("", 0, 0, f"{reason} by {named}; ask about fewer alerts, such as those since:-24h")
 
     def told(self, limit: int) -> Grouped:
         self._bring_into_groups()
@@ -123,6 +133,10 @@ class _Tally:
         )
         groups = tuple(Group(shown, -count) for count, _, shown in nsmallest(limit, every))
         return Grouped(groups, len(self._groups) - len(groups), self.total)
+
+
+def _size(values: _Values) -> int:
+    return sum([len(value) for value in values if value])
 
 
 def _by_bodies(connection: apsw.Connection, asked: Asked, tally: _Tally) -> None:
