@@ -113,6 +113,26 @@ async def test_pages_are_stored_in_the_order_of_the_calls_though_they_overlap(st
     assert len(told) == 502
 
 
+async def test_a_save_that_is_given_up_lets_no_later_page_overtake_an_earlier_one(store: Store) -> None:
+    lease = await lease_of(store)
+    first, given_up, last = (
+        page(*[record(f"{number}-{part}", START) for part in range(size)]) for number, size in enumerate((3_000, 1, 1))
+    )
+
+    async def give_up() -> None:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await store.save("model", given_up, lease)
+
+    async with anyio.create_task_group() as saving:
+        saving.start_soon(store.save, "model", first, lease)
+        saving.start_soon(give_up)
+        saving.start_soon(store.save, "model", last, lease)
+    told = [change.alert.vendor_id.partition("-")[0] for change in await every_change(store)]
+    assert told == sorted(told)
+    assert set(told) >= {"0", "2"}
+
+
 async def test_a_page_that_is_saved_again_tells_nothing(store: Store) -> None:
     records = [record(str(number), START) for number in range(3)]
     await save(store, *records)

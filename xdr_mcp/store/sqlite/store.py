@@ -95,8 +95,11 @@ class SqliteStore:
         before, done = self._last_save, anyio.Event()
         self._last_save = done
         try:
-            prepared = await self._prepare(page)
-            await before.wait()  # pages are written in the order they came
+            try:
+                prepared = await self._prepare(page)
+            finally:  # pages are written in the order they came, whichever of them fails or is cancelled
+                with anyio.CancelScope(shield=True):
+                    await before.wait()
             return await self._database.write(lambda connection: self._save(connection, source, prepared, lease))
         finally:  # it may be saved though the caller was cancelled
             done.set()
