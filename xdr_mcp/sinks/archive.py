@@ -45,6 +45,8 @@ _FEW = 3
 _FOUR_DIGITS = 1_000
 _BINARY = getattr(os, "O_BINARY", 0)
 """Windows would turn line ends into its own."""
+_FLUSHING = os.O_RDWR | _BINARY if sys.platform == "win32" else os.O_RDONLY
+"""Windows flushes only what may be written; elsewhere a folder can only be opened for reading."""
 
 
 class Provenance(Struct, frozen=True, gc=False):
@@ -264,7 +266,7 @@ def _flush_folders(folders: set[Path]) -> None:
 
 
 def _with_descriptor(path: Path | str, act: Callable[[int], None]) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, _FLUSHING)
     try:
         act(descriptor)
     finally:
