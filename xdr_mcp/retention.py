@@ -10,12 +10,11 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-import anyio
 from msgspec import Struct
 
-from xdr_mcp.errors import StoreError
 from xdr_mcp.interfaces import Clock, Forgotten, Keep, Lease, Store, Window, utc_now
 from xdr_mcp.lease import TTL, run_while_held
+from xdr_mcp.recurring import keep_doing
 
 log = logging.getLogger(__name__)
 
@@ -69,14 +68,7 @@ class Retention:
 
     async def run(self) -> None:
         """Drop what need not be kept, every hour, for ever. Nothing but cancellation ends it."""
-        while True:
-            try:
-                await self.once()
-            except StoreError as error:
-                log.error("retention: %s (it is tried again)", error)  # noqa: TRY400 (the message says all; no traceback)
-            except Exception:  # the outermost loop of a task: told, and tried again
-                log.exception("retention failed unexpectedly; it is tried again")
-            await anyio.sleep(EVERY.total_seconds())
+        await keep_doing("retention", self.once, EVERY, log)
 
     async def once(self) -> Forgotten:
         """Drop what need not be kept now; nothing when another process does.

@@ -10,8 +10,8 @@ from datetime import timedelta
 
 import anyio
 
-from xdr_mcp.errors import StoreError
 from xdr_mcp.interfaces import Store
+from xdr_mcp.recurring import keep_doing
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +34,7 @@ class Tidying:
 
     async def run(self) -> None:
         """Tidy for ever. Nothing but cancellation ends it."""
-        while True:
-            try:
-                await self.once()
-            except StoreError as error:
-                log.error("tidying the store: %s (it is tried again)", error)  # noqa: TRY400 (the message says all; no traceback)
-            except Exception:  # the outermost loop of a task: told, and tried again
-                log.exception("tidying the store failed unexpectedly; it is tried again")
-            await anyio.sleep(EVERY.total_seconds())
+        await keep_doing("tidying the store", self.once, EVERY, log)
 
     async def once(self) -> None:
         """Tidy, unless much was saved since the last look, or this is the first.

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -76,8 +76,9 @@ def explained(path: Path) -> Iterator[None]:
         ) from error
 
 
+@cache
 def migrations() -> tuple[str, ...]:
-    """The numbered scripts, in order."""
+    """The numbered scripts, in order; read from the package once."""
     folder = files("xdr_mcp.store.sqlite") / "migrations"
     scripts = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
     return tuple(script.read_text(encoding="utf-8") for script in scripts)
